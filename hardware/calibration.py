@@ -1,7 +1,7 @@
 """Calibration: how far kernels and engine stay from a GPU's peaks, fitted from measurements."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -23,6 +23,7 @@ from hardware.gpu import Gpu
 from hardware.prices.kernels import Kernels
 from hardware.uncertainty import check_covariance
 from hardware.yaml_file import parsed, read_bundled, text_of, validated
+from model.kept import kept
 from model.nearest import closest
 
 __all__ = [
@@ -242,7 +243,7 @@ PARAMETERS: dict[str, float] = {
 }
 """Everything that can be fitted, with its value on the datasheet."""
 
-DATASHEET = Calibration(name="none", source="datasheet peaks: not measured")
+DATASHEET = Calibration.model_construct(name="none", source="datasheet peaks: not measured")
 """Every efficiency 1 and no overhead: a bound that no kernel passes, not a forecast."""
 
 
@@ -283,4 +284,8 @@ def _own(path: Path, text: str) -> Calibration:
 @lru_cache(maxsize=16)
 def _bundled(path: Path) -> Calibration:
     """A bundled file is part of the code: it does not change while a process runs."""
+    return kept(f"calibration-{path.stem}", partial(_read, path))
+
+
+def _read(path: Path) -> Calibration:
     return validated(Calibration, read_bundled(path), str(path))

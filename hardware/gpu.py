@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hardware.yaml_file import read_bundled, validated
+from model.kept import kept
 
 __all__ = [
     "Compute",
@@ -168,6 +169,10 @@ class _Catalogue(BaseModel):
 @lru_cache(maxsize=1)
 def _catalogue() -> tuple[dict[str, Gpu], dict[str, str]]:
     """GPUs by name, and names by alias."""
+    return kept("gpus", _read)
+
+
+def _read() -> tuple[dict[str, Gpu], dict[str, str]]:
     path = Path(__file__).parent / "gpus.yaml"
     file = validated(_Catalogue, read_bundled(path), path.name)
     gpus = {name: _gpu(name, entry, file.sources) for name, entry in file.gpus.items()}

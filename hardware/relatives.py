@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validato
 from hardware.gpu import Compute, Gpu, load_gpu
 from hardware.prices.kernels import Kernels, nearest
 from hardware.yaml_file import read_bundled, validated
+from model.kept import kept
 
 TABLES = Path(__file__).parent / "calibrations"
 
@@ -28,7 +29,7 @@ of its bandwidth or more: its units are the limit, not its power (as on L20, 0.9
 class Relative(BaseModel):
     """A row of ``relatives.yaml``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     kernels: str
     """Catalogue name of the measured GPU."""
@@ -47,13 +48,17 @@ class Relative(BaseModel):
 
 
 class _Relatives(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     relatives: dict[str, Relative]
 
 
 @lru_cache(maxsize=1)
 def relatives() -> Mapping[str, Relative]:
     """Return the GPUs that borrow kernels, by name."""
+    return kept("relatives", _read)
+
+
+def _read() -> Mapping[str, Relative]:
     path = Path(__file__).parent / "relatives.yaml"
     return validated(_Relatives, read_bundled(path), path.name).relatives
 

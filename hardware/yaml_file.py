@@ -5,10 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from model.nearest import closest
 from model.text_file import TOO_DEEP, TextFileError, check_size, read_text
@@ -45,6 +42,9 @@ def text_of(path: Path) -> str:
 
 def parsed(path: Path, text: str) -> Any:
     """Parse the text of a YAML 1.2 file, as ``read_yaml``."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
     try:
         data = YAML(typ="rt").load(text)
         check_size(data)
@@ -70,6 +70,8 @@ def read_bundled(path: Path) -> Any:
     Raises:
         ValueError: a file that says more than these, or not YAML.
     """
+    import yaml
+
     with path.open("rb") as file:
         parser = yaml.CSafeLoader(file)
         try:
@@ -84,6 +86,8 @@ def read_bundled(path: Path) -> Any:
 
 def _said(following: Callable[[], Any], event: Any, anchors: dict[str, Any]) -> Any:
     """Build the value that begins with ``event`` from those that follow."""
+    import yaml
+
     kind = type(event)
     value: Any
     if kind is yaml.ScalarEvent:

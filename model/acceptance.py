@@ -5,8 +5,6 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 
 @dataclass(frozen=True, slots=True)
 class MeasuredAcceptance:
@@ -49,6 +47,8 @@ class MeasuredAcceptance:
 @lru_cache(maxsize=1)
 def measured_acceptance() -> dict[str, MeasuredAcceptance]:
     """Return every row by its name."""
+    from ruamel.yaml import YAML
+
     table = YAML(typ="safe").load(Path(__file__).with_name("acceptance.yaml"))
     return {
         name: MeasuredAcceptance(**row | {"lengths": tuple(row["lengths"])})

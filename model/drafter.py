@@ -67,6 +67,7 @@ def prediction_layer(target: DecoderSpec) -> Drafter:
             layers=(replace(last, places=last.places[-1:]),),
             once=Once(matrices=(_joining("mtp_projection", size, 2),), vectors=2 * size),
             encoder_parameters=0,
+            encoder_peak=None,
         ),
         shares_embedding=True,
         shares_head=True,
@@ -84,6 +85,7 @@ def eagle_head(target: DecoderSpec, head: DecoderSpec) -> Drafter:
             head=target.head,
             once=Once(matrices=(_joining("eagle_projection", size, 2),)),
             encoder_parameters=0,
+            encoder_peak=None,
         ),
         shares_embedding=True,
         shares_head=True,
@@ -111,6 +113,7 @@ def eagle3_head(target: DecoderSpec, head: DecoderSpec, draft_vocab_size: int) -
                 vectors=2 * size,
             ),
             encoder_parameters=0,
+            encoder_peak=None,
         ),
         shares_embedding=True,
     )
@@ -132,7 +135,11 @@ def layer_like(target: DecoderSpec) -> DecoderSpec:
         what = "no keys and values" if first is None else "experts, a head for it has none"
         raise ValueError(f"{target.name} has {what}, expected the head's config.json")
     return replace(
-        target, layers=(replace(first, places=(0,)),), checkpoint=UNSAID, encoder_parameters=0
+        target,
+        layers=(replace(first, places=(0,)),),
+        checkpoint=UNSAID,
+        encoder_parameters=0,
+        encoder_peak=None,
     )
 
 

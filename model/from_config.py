@@ -51,6 +51,7 @@ def spec_from_config(
             spec,
             checkpoint=read_checkpoint(config, beside or {}, names, spec.layers),
             encoder_parameters=wrapper.beside(file, config) if wrapper else 0,
+            encoder_peak=wrapper.peak(file, config) if wrapper else None,
         )
     except UnknownArchitectureError as error:
         raise UnknownArchitectureError(f"{told}: {error}") from None

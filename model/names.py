@@ -9,6 +9,7 @@ changes the shape they are left off one kind after the other until the catalogue
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, pairwise
 
 from model.aliases import ALIASES, Alias
 from model.quantization.words import SIXTEEN_BITS, Told, tells_weights, told_by
@@ -26,6 +27,8 @@ PUBLISHERS = frozenset(("meta", "nvidia", "c4ai"))
 _EDITION = re.compile(r"v\d|preview")
 _DATE = re.compile(r"\d{4}|\d{6}|\d{8}")
 _SIZE = re.compile(r"\d+(x\d+)?(\.\d+)?[bm]")
+_WHOLE, _PART = re.compile(r"(?:^|\D)\d{1,2}$"), re.compile(r"\d{1,2}[bm]?$")
+"""Numbers before a point, and behind it."""
 _JOINED = re.compile(r"^(codellama|llama|mixtral|mistral|qwen|phi|yi)[-.]?(\d+(?:\.\d+)?)(?=-|$)")
 _PATH = re.compile(r"^(/|\./|\.\./|~|[a-zA-Z]:\\)|\\|\.(json|gguf|safetensors|bin|ya?ml)$", re.I)
 
@@ -63,15 +66,14 @@ def resolve_name(name: str, catalogue: Sequence[str]) -> ModelName | None:
     Raises:
         ValueError: the name says a quantization that is not modelled.
     """
-    words = _words(name)
-    present = set(words)
-    for candidate in _candidates(words):
-        alias = ALIASES.get(candidate, Alias(candidate))
-        if alias.model in catalogue:
-            publisher = name.strip().lower().rpartition("/")[0].rpartition("/")[2]
-            told = told_by(words, publisher)
-            plain = told is None and not present.isdisjoint(SIXTEEN_BITS)
-            return ModelName(alias.model, told, alias.changes, plain)
+    for words in _with_points(_words(name)):
+        for candidate in _candidates(words):
+            alias = ALIASES.get(candidate, Alias(candidate))
+            if alias.model in catalogue:
+                publisher = name.strip().lower().rpartition("/")[0].rpartition("/")[2]
+                told = told_by(words, publisher)
+                plain = told is None and not {*words}.isdisjoint(SIXTEEN_BITS)
+                return ModelName(alias.model, told, alias.changes, plain)
     return None
 
 
@@ -84,6 +86,19 @@ def _words(name: str) -> list[str]:
     """``"meta-llama/Llama-3.1-70B(-Instruct)"`` to ``["llama", "3.1", "70b"]``."""
     text = re.sub(r"\(.*?\)", "", name.strip().rstrip("/").lower()).rsplit("/", 1)[-1]
     return [word for word in re.split(r"[-_\s:@]+|(?<=[a-z])\.", text) if word]
+
+
+def _with_points(words: list[str]) -> Iterator[list[str]]:
+    """The words as they are, then with ever more numbers joined by a point.
+
+    Names of files and services have none: ``mixtral-8x7b-instruct-v0-1``, ``llama_3_1_70b``.
+    """
+    numbers = [_WHOLE.search(left) and _PART.match(right) for left, right in pairwise(words)]
+    gaps = [at for at, both in enumerate(numbers) if both]
+    for count in range(len(gaps) + 1):
+        for joined in combinations(gaps, count):
+            text = "".join(word + ("." if at in joined else " ") for at, word in enumerate(words))
+            yield text.split()
 
 
 def _candidates(words: list[str]) -> Iterator[str]:

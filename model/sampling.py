@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
-from ruamel.yaml import YAML
+from model.kept import kept
 
 GENERATION_CONFIG = "generation_config.json"
 """File beside config.json."""
@@ -40,5 +40,11 @@ def drawing_by_name(name: str) -> Drawing:
 
 @lru_cache(maxsize=1)
 def _beginnings() -> dict[str, Drawing]:
+    return kept("sampling", _read)
+
+
+def _read() -> dict[str, Drawing]:
+    from ruamel.yaml import YAML
+
     table = YAML(typ="safe").load(Path(__file__).with_name("sampling.yaml"))
     return {begin: kind for kind in DRAWINGS for begin in table.get(kind, ())}

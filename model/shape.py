@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from model.caches import HEADS, Cache, Reach
+from model.encoders.peak import EncoderPeak
 from model.errors import UnsupportedLayersError
 from model.matrices import Matrix
 from model.mixers.mixer import Mixer, Rotary
@@ -128,11 +129,11 @@ class DecoderSpec:
     unpriced: str | None = None
     """What a step does beside what its layers are made of, and has no price; None: nothing."""
     once: Once = NOTHING_ONCE
-    """What it has beside embedding, layers and head."""
+    """Beside embedding, layers and head."""
     encoder_parameters: int = 0
-    """Of what stands before the decoder and is loaded with it: encoders of images or sounds, and
-    the layers that fit their outputs to the hidden size. In the activations' precision. Prompts are
-    text: what encoders compute has no price."""
+    """Of encoders of images or sounds and what fits them in. Prompts are text: no price."""
+    encoder_peak: EncoderPeak | None = None
+    """What an encoder takes of its largest image; None: no encoder, or not modelled."""
     checkpoint: Checkpoint = UNSAID
     """How its numbers are stored."""
     drawing: Drawing | None = None

@@ -5,11 +5,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from model.errors import ConfigError, UnknownArchitectureError, UnknownModelError
-from model.from_config import spec_from_config
+from model.kept import kept
 from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
 from model.quantization.checkpoint import BESIDE, Checkpoint
@@ -27,7 +27,6 @@ __all__ = [
     "catalogue",
     "load_spec",
     "resolve_model",
-    "spec_from_config",
 ]
 
 CATALOGUE = Path(__file__).parent / "catalogue"
@@ -56,7 +55,7 @@ def load_spec(name_or_path: str | Path) -> DecoderSpec:
 
     Raises:
         UnknownModelError: neither a name nor a path.
-        UnknownArchitectureError, ConfigError: see ``spec_from_config``.
+        UnknownArchitectureError, ConfigError: see ``model.from_config.spec_from_config``.
     """
     text = str(name_or_path)
     path = Path(text).expanduser() if text.startswith("~") else Path(text)
@@ -69,9 +68,8 @@ def load_spec(name_or_path: str | Path) -> DecoderSpec:
 def _of_catalogue(text: str) -> DecoderSpec:
     """A bundled file is part of the code: it does not change while a process runs."""
     found = resolve_model(text)
-    file = CATALOGUE / f"{found.model}.json"
-    config = {**_read_json(file), **found.changes}
-    spec = spec_from_config(config, found.model, source=str(file))
+    read = partial(_changed, found)
+    spec = read() if found.changes else kept(f"model-{found.model}", read)
     if found.sixteen_bits:
         return replace(spec, checkpoint=replace(spec.checkpoint, weights=PLAIN, kv_fp8=False))
     if found.told is None:
@@ -79,6 +77,14 @@ def _of_catalogue(text: str) -> DecoderSpec:
     weights = found.told.weights(spec.num_layers, f"its name {text}")
     checkpoint = Checkpoint(weights, spec.checkpoint.dtype, found.told.kv_fp8)
     return replace(spec, checkpoint=checkpoint)
+
+
+def _changed(found: ModelName) -> DecoderSpec:
+    """Read the file of a model, with what its name changes in it."""
+    from model.from_config import spec_from_config
+
+    file = CATALOGUE / f"{found.model}.json"
+    return spec_from_config({**_read_json(file), **found.changes}, found.model, source=str(file))
 
 
 def resolve_model(name: str) -> ModelName:
@@ -140,6 +146,8 @@ def _exists(path: Path) -> bool:
 
 
 def _load_path(path: Path) -> DecoderSpec:
+    from model.from_config import spec_from_config
+
     file = path / "config.json" if path.is_dir() else path
     if not file.is_file():
         inside = sorted(each.name for each in path.glob("*.gguf")) if path.is_dir() else []

@@ -23,7 +23,7 @@ from sim.engine.rank import ranks_of
 from sim.engine.replica import Replica
 from sim.engine.scheduler import Scheduler
 from sim.engine.tiers.remote_store import StoreClock
-from sim.machines import priced_machine
+from sim.machines import calm_s, priced_machine
 from sim.pipelined import pipelined
 from sim.ranks import lockstep, router_of, show
 from sim.recording.run import BlockCount, Part, Recorder
@@ -91,6 +91,8 @@ class Cluster:
             for number in numbers
         }  # fmt: skip
         self.dealt = scenario.routing(not requests.waits).dealt
+        waits = machine is None and len(self.recorder.outboxes) > 0
+        self._calm_s = {id(pool): calm_s(pool) for pool in scenario.pools if waits}
         self.replicas: dict[int, AnyReplica] = {}
         self.dispatch = self._dispatch(facts)
         self._dealt_to = self._deal() if self.dealt else _nobody
@@ -217,6 +219,8 @@ class Cluster:
             loop = self._loop(number, priced_machine(pool), pool.price.idle_start_s)
         else:
             loop = self._loop(number, of(self.schedulers[number]), 0.0)
+        if self._calm_s:
+            self.recorder.outboxes[number].calm_s = self._calm_s[id(pool)]
         replica = Replica(loop, STEP_END + number)
         if not self.dealt:
             replica.start()

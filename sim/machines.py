@@ -33,6 +33,14 @@ def priced_machine(pool: Pool) -> Machine:
     return ColdStart(machine, first_s) if first_s else machine
 
 
+def calm_s(pool: Pool) -> float:
+    """Return a time that is over before the step ends that follows another one of a pool's run of
+    equal steps; 0: none is known."""
+    if pool.drafts is not None or pool.pipeline is not None or pool.ranks.count > 1:
+        return 0.0
+    return 0.9 * pool.price.prices.shortest_s()  # ends are rounded
+
+
 def _priced(pool: Pool) -> Machine:
     cost, plan = pool.draft_cost, pool.drafts
     if cost is None or plan is None:

@@ -40,10 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> int:
-    def changes(raw: dict[str, Any]) -> None:
+    def changes(raw: dict[str, Any]) -> list[str]:
         if options.vary is not None:
             raw["vary"] = options.vary
         if options.half_width is not None:
             raw["half_width"] = options.half_width
+        return []
 
     return search_command(options, "capacity", changes)

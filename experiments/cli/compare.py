@@ -28,6 +28,8 @@ EXAMPLES = """examples:
   %(prog)s results/before results/after --fail-on "ttft_p99_s > +5%%"
   %(prog)s results/before results/after --report compared.html
 """
+MOST_SETTINGS = 12
+"""That differ, and are printed; a page has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +148,19 @@ def _print(one: "Comparison", to: "Console") -> None:
 
     from experiments.reporting.difference_table import HEADINGS, STARS, text_of
     from experiments.reporting.quantities import signed, significant
-    from experiments.running.compared_sheet import verdict_of
+    from experiments.running.compared_sheet import NO_INTERVAL, PAIRINGS, verdict_of
 
-    to.print(f"{one.after.name} against {one.before.name}: {one.pairing} ({STARS})")
+    to.print(f"{one.after.name} against {one.before.name}: {PAIRINGS[one.pairing]} ({STARS})")
+    for key, before, after in one.settings[:MOST_SETTINGS]:
+        to.print(f"  {key}: {before} -> {after}", markup=False, highlight=False)
+    if not one.settings:
+        to.print("  no setting differs")
+    if (more := len(one.settings) - MOST_SETTINGS) > 0:
+        to.print(f"  and {more} more settings: --report FILE lists all")
     table = Table()
     for heading in ("", "before", "after", "difference", "%", ""):
         table.add_column(heading, justify="right", no_wrap=True)
+    known = True
     for line in one.lines:
         if line.metric not in HEADINGS or math.isnan(line.before + line.after):
             continue
@@ -161,10 +170,14 @@ def _print(one: "Comparison", to: "Console") -> None:
             "metric": line.metric, "starred": line.starred, "difference": found.value,
             "difference_lo": found.low, "difference_hi": found.high,
         }  # fmt: skip
+        known &= not math.isnan(found.low)
+        told = signed(found.value * factor) if math.isnan(found.low) else text_of(row)
         values = (significant(value * factor) for value in (line.before, line.after))
         share = "" if math.isnan(line.relative) else f"{100 * line.relative:+z.1f}"
-        table.add_row(heading, *values, text_of(row), share, verdict_of(line))
+        table.add_row(heading, *values, told, share, verdict_of(line))
     to.print(table)
+    if not known:
+        to.print(f"without ±: {NO_INTERVAL}")
     for spread in one.spreads:
         ends = ", ".join(
             f"p{percent} {signed(1e3 * value)}"

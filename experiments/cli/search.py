@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.command import Parser, fail
 from experiments.cli.executors import add_run_options, executor_fault, executor_of
+from experiments.reporting.terminal import wrapped
 from experiments.study.document import Loaded
 
 if TYPE_CHECKING:
     from experiments.planning.progress import SearchProgress
+
+Changes = Callable[[dict[str, Any]], Sequence[str]]
+
+INDENT = len("answer   ")
+"""Of what a narrow terminal moves to the next line: below what follows the word that begins it."""
 
 
 def search_parser(prog: str, about: str, examples: str) -> argparse.ArgumentParser:
@@ -31,15 +37,14 @@ def search_parser(prog: str, about: str, examples: str) -> argparse.ArgumentPars
     return parser
 
 
-def search_command(
-    options: argparse.Namespace, kind: str, changes: Callable[[dict[str, Any]], None]
-) -> int:
+def search_command(options: argparse.Namespace, kind: str, changes: Changes) -> int:
     """Read a study, make it one of a kind, and search.
 
     Args:
         options: of ``search_parser``.
         kind: of the search; a study of serving becomes one.
-        changes: puts what other options say into the raw study.
+        changes: puts what other options say into the raw study, and returns what a person should
+            know of that.
     """
     from experiments.study.errors import RunError, StudyError
     from experiments.study.plugins import allowed, read_plugins
@@ -55,9 +60,7 @@ def search_command(
         return fail(f"{error}; finished runs are kept, run the same command to go on")
 
 
-def _search(
-    options: argparse.Namespace, kind: str, changes: Callable[[dict[str, Any]], None]
-) -> int:
+def _search(options: argparse.Namespace, kind: str, changes: Changes) -> int:
     from experiments.study.document import read_raw
     from experiments.study.kinds import kind_of
     from experiments.study.overrides import parse_overrides
@@ -69,8 +72,8 @@ def _search(
     raw = {**loaded.raw, "kind": kind}
     if found == "serving":
         raw["name"] = f"{raw['name']}_{kind}"
-    changes(raw)
-    return run_search(replace(loaded, raw=raw), options)
+    notes = [*loaded.notes, *changes(raw)]
+    return run_search(replace(loaded, raw=raw, notes=notes), options)
 
 
 def run_search(loaded: Loaded, options: argparse.Namespace) -> int:
@@ -86,7 +89,7 @@ def run_search(loaded: Loaded, options: argparse.Namespace) -> int:
     search = search_of(loaded)
     _say(search.notes)
     if options.dry_run:
-        print("\n".join(search.dry_run()))
+        _tell(search.dry_run())
         return 0
     out = chosen_folder(options.out, search.name)
     with executor_of(options) as executor:
@@ -94,14 +97,19 @@ def run_search(loaded: Loaded, options: argparse.Namespace) -> int:
             out, executor=executor, progress=_progress(), overwrite=options.overwrite,
             figures=not options.no_figures,
         )  # fmt: skip
-    print("\n".join(lines.answer))
+    _tell(lines.answer)
     _say([*lines.notes, f"results are in {out}"])
     return 0
 
 
+def _tell(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(wrapped(line, sys.stdout, INDENT))
+
+
 def _say(lines: Sequence[str]) -> None:
     for line in lines:
-        print(line, file=sys.stderr)
+        print(wrapped(line, sys.stderr), file=sys.stderr)
 
 
 def _progress() -> "SearchProgress":

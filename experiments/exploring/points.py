@@ -8,10 +8,12 @@ from itertools import starmap
 from typing import Any
 
 from experiments.reporting.differences import differences_table
+from experiments.reporting.notes import point_notes
 from experiments.reporting.page.columns import named
 from experiments.reporting.page.data import STEADY, page_data
 from experiments.reporting.page.write import cards
 from experiments.reporting.records import Records
+from experiments.reporting.words import calibrations_of
 from experiments.running.assemble import runs_table, summary_table
 from experiments.running.curves import curves_of
 from experiments.running.pooling import loaded_points, loads_of
@@ -136,10 +138,17 @@ def answer(
         "bound": data["bound"],
         "limits": data["limits"],
         "days": data["days"],
+        "notes": _notes(plan, row),
         "differences": _differences((table, row), _summary(other, others))
         if other is not None and paired
         else [],
     }
+
+
+def _notes(plan: Plan, row: Mapping[str, Any]) -> list[str]:
+    """What the figures rest on, and what a reader must know of them: as a report has it."""
+    prices = f"prices: {' and '.join(calibrations_of(plan))}"
+    return [prices, *point_notes(plan, [row], row["saturated"] > 0)]
 
 
 def _summary(plan: Plan, runs: Sequence[Run]) -> tuple[Records, dict[str, Any]]:

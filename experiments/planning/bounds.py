@@ -69,13 +69,14 @@ def floor_of(study: Study, scenario: Scenario) -> str:
                 )
         if limit.latency == "ttft" and requests.prefixes is None:
             prompt = int(np.quantile(requests.prompt_tokens, limit.share, method="lower"))
+            so_long = 100 * float((requests.prompt_tokens >= prompt).mean())
             longest = max(pool.max_model_len for pool in scenario.pools if pool.role != DECODE)
             prompt = min(prompt, longest - 1)
             lone_s = lone_ttft_s(scenario, prompt)
             if lone_s > limit.limit_s:
                 return (
-                    f"the prefill of {prompt:,} tokens, which {100 * (1 - limit.share):.3g}% of "
-                    f"the prompts have, takes {lone_s:.3g} s alone, more than {key} = "
-                    f"{limit.limit_s:g} s, at any number of replicas"
+                    f"the prefill of {prompt:,} tokens, which {so_long:.3g}% of the prompts have "
+                    f"at least, takes {lone_s:.3g} s alone, more than {key} = {limit.limit_s:g} s, "
+                    "at any number of replicas"
                 )
     return ""

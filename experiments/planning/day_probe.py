@@ -99,6 +99,11 @@ class DayProbe:
                 break
         return len(lost)
 
+    @property
+    def every(self) -> int:
+        """So many days it has at most."""
+        return DAY_LOOKS[-1]
+
     def _decided(self, lost: Sequence[int]) -> Verdict:
         return decide_windows(lost, self.day.windows, self.share, self.confidence)
 
@@ -129,6 +134,11 @@ class DayProbe:
     def runs(self) -> int:
         """How many have been asked for."""
         return len(self.hours) + len(self.days)
+
+    @property
+    def asked(self) -> int:
+        """All of them."""
+        return self.runs
 
     def next(self) -> list[Trial]:
         """Stretches, then whole days, as many as the next look needs; seeds after the first."""

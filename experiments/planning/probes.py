@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
+from experiments.planning.lengths import WARMUP
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample
 from experiments.planning.sequential import (
@@ -20,6 +21,7 @@ from experiments.planning.sequential import (
 )
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
+from workloads.arrivals import ClosedLoop
 
 SHORTER = 4
 """A first look at steady traffic is a quarter of a run."""
@@ -34,6 +36,10 @@ class Probe(Protocol):
     @property
     def few(self) -> int:
         """So many of them decide what is clear."""
+
+    @property
+    def every(self) -> int:
+        """So many it has at most, where its verdict can change the answer."""
 
     @property
     def study(self) -> Study:
@@ -53,7 +59,11 @@ class Probe(Protocol):
 
     @property
     def runs(self) -> int:
-        """How many have been asked for."""
+        """How many it rests on, whole ones where it has come to them."""
+
+    @property
+    def asked(self) -> int:
+        """How many have been simulated, short ones too."""
 
     def next(self) -> list[Trial]:
         """The runs that come next, side by side: no fewer could decide anything."""
@@ -122,6 +132,11 @@ class SteadyProbe:
         return LOOKS[0]
 
     @property
+    def every(self) -> int:
+        """So many runs it has at most."""
+        return LOOKS[-1]
+
+    @property
     def _is_hopeless(self) -> bool:
         first = self.first
         if first is None:
@@ -164,6 +179,11 @@ class SteadyProbe:
         """How many have been asked for, the short one apart."""
         return len(self.batches)
 
+    @property
+    def asked(self) -> int:
+        """How many have been asked for, the short one too."""
+        return len(self.batches) + (self.first is not None)
+
     def next(self) -> list[Trial]:
         """The short run; then as many as the next look needs, with seeds after the first."""
         if self.first is None:
@@ -187,12 +207,19 @@ class SteadyProbe:
 
 
 def shorter(study: Study) -> Study:
-    """Return a study with a quarter of its requests; a part of a day stays as long as it is."""
+    """Return a study with a quarter of its requests; a part of a day stays as long as it is.
+
+    Users of a closed loop all begin at once. What is not measured of them stays as long as it is,
+    or the rush of the first questions would be a good part of what a short run shows.
+    """
     count = study.workload.num_requests
     if count is None:
         return study
     workload = study.workload.model_copy(update={"num_requests": max(1, count // SHORTER)})
-    return study.model_copy(update={"workload": workload})
+    changes: dict[str, object] = {"workload": workload}
+    if isinstance(workload.arrivals, ClosedLoop):
+        changes["warmup_fraction"] = SHORTER * WARMUP
+    return study.model_copy(update=changes)
 
 
 def next_look(looks: Sequence[int], done: int, most: int) -> int:

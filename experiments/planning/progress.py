@@ -7,6 +7,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 from experiments.reporting.terminal import console
+from experiments.running.progress_bar import Last
 from experiments.running.results import Progress
 from experiments.running.sweep import Run
 
@@ -61,7 +62,7 @@ class Bar(_Counted):
         super().__init__()
         self._bar = RichProgress(
             TextColumn("searching"), BarColumn(), TextColumn("{task.completed} runs"),
-            TimeElapsedColumn(), TextColumn("{task.fields[left]}  {task.fields[last]}"),
+            TimeElapsedColumn(), TextColumn("{task.fields[left]}"), Last(),
             console=console(sys.stderr), transient=True,
         )  # fmt: skip
         self._bar.start()

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.differences import SHOWN
+from experiments.reporting.figure_layout import said
 from experiments.reporting.quantities import DASH, significant
 from experiments.reporting.records import Records
 from experiments.reporting.terminal import PIPED_WIDTH
-from experiments.study.errors import show
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ def _against(plan: Plan) -> str:
     if len(bases) == 1:
         (number,) = bases
         values = plan.points[number - 1].values
-        named = ", ".join(f"{key.rsplit('.', 1)[-1]} {show(values[key])}" for key in plan.keys)
+        named = ", ".join(f"{key.rsplit('.', 1)[-1]} {said(values[key])}" for key in plan.keys)
         return f"Against point {number} ({named}), paired by seed"
     wanted = plan.study.baseline
     assert isinstance(wanted, dict)
-    named = ", ".join(f"{key.rsplit('.', 1)[-1]} {show(value)}" for key, value in wanted.items())
+    named = ", ".join(f"{key.rsplit('.', 1)[-1]} {said(value)}" for key, value in wanted.items())
     return f"Against the same point with {named}, paired by seed"
 
 
@@ -109,6 +109,6 @@ def _table(plan: Plan, cells: Mapping[int, Mapping[str, str]], metrics: Sequence
     for number, found in cells.items():
         values = plan.points[number - 1].values
         table.add_row(
-            *(show(values[key]) for key in plan.keys), *(found.get(m, DASH) for m in metrics)
+            *(said(values[key]) for key in plan.keys), *(found.get(m, DASH) for m in metrics)
         )
     return table

@@ -1,8 +1,9 @@
 """What each point of a study changes against a baseline, and whether it is more than luck.
 
 Points share the random numbers of a seed, and their prices where calibrations are drawn, so what
-these do to both cancels. The difference of a percentile is that of the pooled percentiles, with an
-interval from the seeds' own differences about it; anything else is a mean of paired differences.
+these do to both cancels. A difference is that of the two figures as they are shown (percentiles of
+all seeds together, rates without what is known of their luck), with an interval from the seeds' own
+differences about it; of a mean that is the paired t interval.
 """
 
 import math
@@ -103,10 +104,7 @@ def _difference(
     if gaps is None:
         return Difference(float(row[metric]) - float(base[metric]))
     parts = list(gaps[metric])
-    pooled = "_p" in metric and metric.split("_")[1][1:].isdigit()
-    whole = math.fsum(parts) / len(parts)
-    if pooled and any(parts):
-        whole = float(row[metric]) - float(base[metric])
+    whole = float(row[metric]) - float(base[metric]) if any(parts) else 0.0
     if "draw" in gaps:  # its p value is not computed, the interval tells
         mean, low, high = interval_of(gaps, metric, real_ends)
         return Difference(whole, low - mean + whole, high - mean + whole)

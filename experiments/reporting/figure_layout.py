@@ -1,5 +1,6 @@
 """How a sweep is laid out on paper: the key along the axis and the curves."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -13,6 +14,9 @@ T = TypeVar("T")
 
 MAX_CURVES = 8
 """Curves that a reader can tell apart in one panel: the colours of the style file."""
+
+KINDS = ("distribution", "process", "kind", "name")
+"""Keys of mappings whose values say what the mapping is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,20 @@ def value_text(value: object) -> str:
     return str(value.get("name", value)) if isinstance(value, Mapping) else str(value)
 
 
+def said(value: object) -> str:
+    """Write a swept value as people read it: a mapping, which tables hold as JSON, in words.
+
+    ``{"distribution": "lognormal", "mean": 20}`` is ``lognormal mean 20``.
+    """
+    text = value_text(value)
+    try:
+        held = value if isinstance(value, Mapping) else json.loads(text) if text[:1] == "{" else {}
+    except ValueError:
+        return text
+    words = [said(one) if key in KINDS else f"{key} {said(one)}" for key, one in held.items()]
+    return " ".join(words) or text
+
+
 def short_key(key: str) -> str:
     """A key without its section: ``workload.arrivals.rate_per_s`` is ``arrivals.rate_per_s``."""
     return key.partition(".")[2] or key
@@ -96,7 +114,7 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 
 
 def _labels(summary: Records, keys: Sequence[str]) -> tuple[str, ...]:
-    columns = [[value_text(value) for value in summary[key]] for key in keys]
+    columns = [[said(value) for value in summary[key]] for key in keys]
     return tuple(", ".join(values) for values in zip(*columns, strict=True)) or ("",) * len(summary)
 
 

@@ -57,7 +57,7 @@ def html_table(summary: Records, keys: Sequence[str]) -> str:
     """Return what the terminal shows of a summary as a table for notebooks."""
     from html import escape
 
-    from experiments.reporting.figure_layout import value_text
+    from experiments.reporting.figure_layout import said
     from experiments.reporting.table import COLUMNS, cell
 
     rows = summary.rows()
@@ -67,7 +67,7 @@ def html_table(summary: Records, keys: Sequence[str]) -> str:
     head = "".join(f"<th>{escape(str(word))}</th>" for word in headings)
     body = "".join(
         "<tr>"
-        + "".join(f"<td>{escape(value_text(row[key]))}</td>" for key in keys)
+        + "".join(f"<td>{escape(said(row[key]))}</td>" for key in keys)
         + "".join(f"<td>{escape(cell(row, each))}</td>" for each in columns)
         + "</tr>"
         for row in rows

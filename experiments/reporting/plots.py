@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.reporting.drawing import STYLE, figure_of, save
+from experiments.reporting.drawing import figure_of, house_style, save
 from experiments.reporting.figure_layout import (
     MAX_CURVES,
     Curve,
     Layout,
+    said,
     short_key,
     spread,
     sweep_layout,
-    value_text,
 )
 from experiments.reporting.figure_marks import (
     GREY,
@@ -132,9 +132,7 @@ def _draw(
     path: Path, title: str, figure_of: Callable[..., "Figure | None"], *arguments: object
 ) -> Path | None:
     """Draw one figure; return where it lies, None if there is nothing to draw."""
-    import matplotlib.style
-
-    with matplotlib.style.context(["default", STYLE]):
+    with house_style():
         figure = figure_of(*arguments)
         if figure is None:
             return None
@@ -174,7 +172,7 @@ def _throughput_latency(layout: Layout, summary: Records, seeds: int) -> "Figure
     legend(figure, title, handles if coloured else {}, _states(summary), seeds)
     if numbered or not coloured:
         figure.draw_without_rendering()  # fixes the layout, so that places on paper are known
-        names = [value_text(v) for v in summary[layout.axis]] if layout.axis else layout.points
+        names = [said(v) for v in summary[layout.axis]] if layout.axis else layout.points
         for axes, up in zip(grid, drawn, strict=True):
             name_points(axes, throughput, up, [curve.rows for curve in curves], names)
     return figure

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.reporting.figure_layout import said
 from experiments.reporting.page.columns import VERDICT, columns_of
 from experiments.reporting.page.columns import Column as Reported
 from experiments.reporting.page.tables import Table
@@ -11,7 +12,6 @@ from experiments.reporting.quantities import significant, with_interval
 from experiments.reporting.records import Records
 from experiments.reporting.table import Column, cell, short_name
 from experiments.reporting.terminal import PIPED_WIDTH
-from experiments.study.errors import show
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _table(plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Colu
     if marked:
         table.add_column("")
     for row in rows:
-        cells = [*(show(row[key]) for key in plan.keys), str(row["pool"]), gpus_text(row)]
+        cells = [*(said(row[key]) for key in plan.keys), str(row["pool"]), gpus_text(row)]
         cells += [cell(row, column) for column in columns]
         table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
     return table

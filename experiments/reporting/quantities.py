@@ -1,6 +1,7 @@
 """Numbers for people: three significant digits, ms or s, with their interval."""
 
 import math
+from decimal import ROUND_HALF_UP, Context
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,15 @@ NEARLY = 1.25
 def significant(value: float, digits: int = 3) -> str:
     """Write ``value`` with that many significant digits: ``0.0123``, ``1.50``, ``12,300``.
 
-    NaN is a dash, infinity its sign. Below 0.0001 an exponent is used.
+    NaN is a dash, infinity its sign. Below 0.0001 an exponent is used. What lies just between two
+    is rounded away from 0, as browsers do it, so that a page says the same everywhere.
     """
     if math.isnan(value):
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    rounded = float(f"{value:.{digits - 1}e}")
+    exact = Context(prec=digits, rounding=ROUND_HALF_UP).create_decimal_from_float(float(value))
+    rounded = float(exact)
     if rounded == 0:
         return "0"
     exponent = math.floor(math.log10(abs(rounded)))

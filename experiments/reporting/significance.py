@@ -50,16 +50,23 @@ def sectioned(whole: float, parts: Sequence[float]) -> Difference:
     return Difference(whole, whole - half, whole + half, t_tails(whole / error, count - 1))
 
 
-def welch(before: Sequence[float], after: Sequence[float]) -> Difference:
-    """Difference of means of unpaired samples (Welch, Biometrika 34, 1947)."""
-    counts = (len(before), len(after))
-    means = [math.fsum(sample) / len(sample) for sample in (before, after)]
-    value = means[1] - means[0]
-    if min(counts) < 2 or not math.isfinite(value):
+def welch(
+    before: Sequence[float], after: Sequence[float], whole: tuple[float, float] | None = None
+) -> Difference:
+    """Difference of unpaired samples (Welch, Biometrika 34, 1947).
+
+    ``whole`` are the figures of all seeds of each side together, as percentiles are told, with the
+    spread of the seeds' own about them; by default the means.
+    """
+    sides = (before, after)
+    told = whole or [math.fsum(sample) / len(sample) for sample in sides]
+    value = told[1] - told[0]
+    counts = [len(sample) for sample in sides]
+    if min(counts) < 2 or not all(map(math.isfinite, (value, *before, *after))):
         return Difference(value)
     parts = [
-        math.fsum((each - mean) ** 2 for each in sample) / (len(sample) - 1) / len(sample)
-        for sample, mean in zip((before, after), means, strict=True)
+        math.fsum((each - figure) ** 2 for each in sample) / (len(sample) - 1) / len(sample)
+        for sample, figure in zip(sides, told, strict=True)
     ]
     if not sum(parts):
         return Difference(value, value, value, float(value == 0))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from experiments.reporting.figure_layout import said
 from experiments.reporting.notes import point_notes
 from experiments.reporting.quantities import DASH, half_length
 from experiments.reporting.records import Records
@@ -12,7 +13,6 @@ from experiments.reporting.settings_text import setting_lines
 from experiments.reporting.support import FIRM, THIN, effective, too_short
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.reporting.words import calibration_notes, ceiling_lines, ledger_lines
-from experiments.study.errors import show
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def print_points(plan: Plan, to: "Console") -> None:
     for heading in ("point", *plan.keys, *(["draws"] if drawn else []), "seeds"):
         table.add_column(heading, justify="right", overflow="fold")
     for point in plan.points:
-        values = [show(point.values[key]) for key in plan.keys]
+        values = [said(point.values[key]) for key in plan.keys]
         draws = [str(drawn)] if drawn else []
         table.add_row(str(point.number), *values, *draws, ", ".join(map(str, point.seeds)))
     to.print(f"{plan.study.name}: {len(plan.points)} points, {plan.runs} runs")
@@ -182,7 +182,7 @@ def _table(
 def _cells(
     plan: Plan, row: Mapping[str, Any], columns: Sequence[Column], marked: bool
 ) -> list[str]:
-    cells = [swept_text(row[key]) for key in plan.keys]
+    cells = [said(row[key]) for key in plan.keys]
     cells += [cell(row, column) for column in columns]
     return [*cells, *([_mark(row)] if marked else [])]
 
@@ -205,11 +205,6 @@ def _title(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
         if len(values[metric]) == 1 and not math.isnan(*values[metric])
     ]
     return ", ".join((f"{plan.study.name} ({repeats})", *alike))
-
-
-def swept_text(value: object) -> str:
-    """Text of a swept value; among numbers, tables hold null as NaN."""
-    return show(None if value != value else value)
 
 
 def short_name(key: str, keys: Sequence[str]) -> str:

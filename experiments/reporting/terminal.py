@@ -9,6 +9,7 @@ import gc
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
@@ -134,6 +135,19 @@ def console(stream: TextIO, **options: Any) -> "Console":
     if made.width < NARROWEST:
         made.width = NARROWEST
     return made
+
+
+def wrapped(text: str, stream: TextIO, indent: int = 0) -> str:
+    """Return a line as it fits a terminal: broken between words, what follows indented.
+
+    For a pipe or a file it stays one line. A word that is longer than the terminal is not cut.
+    """
+    if not stream.isatty():
+        return text
+    return textwrap.fill(
+        text, console(stream).width, subsequent_indent=" " * indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def prepare_process() -> None:

@@ -69,10 +69,15 @@ def basis_text(plan: Plan) -> str:
     """Say in a line what the figures of a plan rest on."""
     titles = list(dict.fromkeys(setup.title for setup in plan.setups))
     shown = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if titles[3:] else "")
-    alone = (one for point in plan.points for _, one in by_pool(point.study))
-    calibrations = list(dict.fromkeys(prices_of(one).name for one in alone))
+    calibrations = calibrations_of(plan)
     prices = calibrations[0] if len(calibrations) == 1 else f"{len(calibrations)} calibrations"
     return f"{shown}. Prices: {prices}. {_repetitions(plan)}"
+
+
+def calibrations_of(plan: Plan) -> list[str]:
+    """Return the names of the calibrations that a plan is priced by."""
+    alone = (one for point in plan.points for _, one in by_pool(point.study))
+    return list(dict.fromkeys(prices_of(one).name for one in alone))
 
 
 def _repetitions(plan: Plan) -> str:

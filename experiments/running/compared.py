@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from experiments.reporting.differences import COMPARED, FEWEST_SEEDS, QUEUEING, SHOWN
 from experiments.reporting.records import Records
 from experiments.reporting.significance import Difference, blocked, holm, sectioned, welch
+from experiments.running.compared_settings import Difference as Setting
+from experiments.running.compared_settings import basis_of, differing, settings_of
 from experiments.running.record import MANIFEST, MANIFESTS
 from experiments.study.errors import StudyError, show
 from sim.measuring.latencies import COLUMNS, SPANS, latency
@@ -39,6 +41,10 @@ class Side:
     runs: "DataFrame"
     requests: "DataFrame"
     """The measured ones, by seed and in order of arrival."""
+    settings: dict[str, str]
+    """By dotted key, as text."""
+    basis: dict[str, str]
+    """Digests of the code and the files behind it, by what they are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,8 @@ class Comparison:
     pairing: str
     lines: tuple[Line, ...]
     spreads: tuple[Spread, ...]
+    settings: tuple[Setting, ...]
+    """What was told differently: a key, and its value before and after."""
 
 
 def sides_of(before: str, after: str) -> list[tuple[Side, Side]]:
@@ -118,7 +126,8 @@ def compare(before: Side, after: Side) -> Comparison:
         for (metric, each), starred in zip(found, stars, strict=True)
     )
     spreads = tuple(_spreads(before, after)) if pairing == PAIRED else ()
-    return Comparison(before, after, pairing, lines, spreads)
+    told = differing((before.settings, after.settings), (before.basis, after.basis))
+    return Comparison(before, after, pairing, lines, spreads, tuple(told))
 
 
 def _points_of(named: str) -> list[Side]:
@@ -160,12 +169,19 @@ def _side(folder: Path, name: str, row: dict[str, Any], runs: "DataFrame") -> Si
     requests = requests[requests["measured"] == 1]
     order = [*drawn, "seed", "arrival_s"]
     requests = requests.sort_values(order, kind="stable").reset_index(drop=True)
-    return Side(name, int(row["point"]), row, runs[runs["point"] == row["point"]], requests)
+    own = runs[runs["point"] == row["point"]]
+    settings = settings_of(folder, row, _swept(row))
+    return Side(name, int(row["point"]), row, own, requests, settings, basis_of(folder))
 
 
 def swept_keys(side: Side) -> list[str]:
-    """Return the swept keys of a point; metrics have no dots."""
-    return [key for key in side.summary if "." in key or key in ("model", "calibration")]
+    """Return the swept keys of a point."""
+    return _swept(side.summary)
+
+
+def _swept(row: Mapping[str, Any]) -> list[str]:
+    """Columns of a summary that are no metrics: these have no dots."""
+    return [key for key in row if "." in key or key in ("model", "calibration")]
 
 
 def _keys(side: Side) -> str:
@@ -189,13 +205,11 @@ def _pairing(before: Side, after: Side) -> str:
 def _difference(before: Side, after: Side, metric: str, pairing: str) -> Difference:
     old, new = before.runs[metric].tolist(), after.runs[metric].tolist()
     if pairing == APART:
-        return welch(old, new)
+        return welch(old, new, (float(before.summary[metric]), float(after.summary[metric])))
     parts = [later - earlier for earlier, later in zip(old, new, strict=True)]
     latency_name, _, statistic = metric.removesuffix("_s").partition("_")
     percentile = re.fullmatch(r"p(\d+)", statistic)
-    whole = math.fsum(parts) / len(parts)
-    if percentile and any(parts):
-        whole = float(after.summary[metric]) - float(before.summary[metric])
+    whole = float(after.summary[metric]) - float(before.summary[metric]) if any(parts) else 0.0
     if "draw" in before.runs:
         return Difference(whole)
     unsteady = max(before.summary["saturated"], after.summary["saturated"]) > 0

@@ -9,12 +9,18 @@ from experiments.reporting.page.figures import Axis, Bar, Figure
 from experiments.reporting.page.sheet import BAD, GOOD, NONE, Answer, Section, Sheet, card
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import DASH, signed, significant
+from experiments.reporting.significance import Difference
 from experiments.running.compared import Comparison, Line, Side, swept_keys
 
 MOST_PAIRS = 24
 """Pairs of points whose figures are drawn; the table has all."""
+MOST_ABOVE = 12
+"""Settings that differ and stand above the figures; more of them stand below."""
 FIRST = ("usd_per_million_output_tokens", "ttft_p99_s", "tpot_p99_s", "slo_attainment")
 """What a buyer looks at first."""
+ROUNDING = 1e-12
+"""Of a figure."""
+NO_INTERVAL = "no interval is known of it, with so few seeds or where a queue grows"
 PAIRINGS = {
     "the same requests": "the same requests on both sides, so luck cancels",
     "the same lengths": "the same lengths and seeds on both sides at other times of arrival",
@@ -27,16 +33,19 @@ def sheet(comparisons: Sequence[Comparison]) -> Sheet:
     first = comparisons[0]
     before, after = (side.name.rpartition("/")[2] for side in (first.before, first.after))
     told = [PAIRINGS[one.pairing] for one in comparisons]
+    table = _settings(comparisons)
+    settings, many = Section("What was set differently", table=table), len(table.rows) > MOST_ABOVE
     return Sheet(
         name=f"{after} against {before}" if len(comparisons) == 1 else "Two results compared",
         description=f"Before: {first.before.name}. After: {first.after.name}."
         if len(comparisons) == 1
         else f"Before: {_folder(first.before)}. After: {_folder(first.after)}. "
         f"{len(comparisons)} pairs of points with the same swept values.",
-        basis="; ".join(dict.fromkeys(told)).capitalize() + ".",
+        basis=f"{_sentence('; '.join(dict.fromkeys(told)))} {_alike(comparisons)}".rstrip(),
         answer=_answer(comparisons),
         cards=_cards(first) if len(comparisons) == 1 else [],
         sections=[
+            *([] if many else [settings]),
             *(
                 Section(
                     "What changed" if len(comparisons) == 1 else _pair(one),
@@ -52,8 +61,23 @@ def sheet(comparisons: Sequence[Comparison]) -> Sheet:
                 "Counts, no test: requests of one busy period share their luck.",
                 table=_spreads(comparisons),
             ),
+            *([settings] if many else []),
         ],
     )
+
+
+def _settings(comparisons: Sequence[Comparison]) -> Table:
+    """Each setting once, with the values that it has in any pair."""
+    rows = dict.fromkeys(row for one in comparisons for row in one.settings)
+    return Table(("setting", "before", "after"), tuple(rows))
+
+
+def _alike(comparisons: Sequence[Comparison]) -> str:
+    return "" if any(one.settings for one in comparisons) else "No setting differs."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _folder(side: Side) -> str:
@@ -78,19 +102,22 @@ def _shown(one: Comparison) -> list[Line]:
 
 def _answer(comparisons: Sequence[Comparison]) -> Answer:
     words: dict[str, list[str]] = {"better": [], "worse": []}
-    total = 0
+    total, known = 0, 0
     for one in comparisons:
         for line in _shown(one):
             total += 1
+            known += not math.isnan(line.difference.low)
             word = verdict_of(line)
             if word in words:
                 share = "" if math.isnan(line.relative) else f" {100 * line.relative:+.3g}%"
                 words[word].append(f"{short_name(line.metric)}{share}")
     better, worse = len(words["better"]), len(words["worse"])
-    if not better and not worse:
+    if not known:
+        text, state = "What is more than noise cannot be told: there are too few seeds.", NONE
+    elif not better and not worse:
         text, state = f"Nothing differs beyond noise, of {total} figures.", NONE
     else:
-        text = f"{better} figures got better and {worse} worse beyond noise, of {total}."
+        text = f"{better} of {total} figures got better beyond noise, {worse} worse."
         state = GOOD if not worse else BAD if not better else NONE
     more = ". ".join(
         f"{word.capitalize()}: {', '.join(names[:6])}" for word, names in words.items() if names
@@ -119,9 +146,13 @@ def _cards(one: Comparison) -> list[dict[str, str]]:
             name, factor = named(line.metric)
             values = [significant(factor * value) for value in (line.before, line.after)]
             found.append(
-                card(name, f"{values[0]} → {values[1]}", verdict_of(line) or "no change seen")
+                card(name, f"{values[0]} → {values[1]}", verdict_of(line) or _unseen(line))
             )
     return found
+
+
+def _unseen(line: Line) -> str:
+    return "no change seen" if not math.isnan(line.difference.low) else "no interval is known"
 
 
 def _changes(one: Comparison) -> Figure:
@@ -162,7 +193,7 @@ def _table(comparisons: Sequence[Comparison]) -> Table:
             if math.isnan(line.before + line.after):
                 continue
             name, factor = named(line.metric)
-            found = line.difference
+            found = _without_rounding(line)
             cells = [name, *(significant(factor * value) for value in (line.before, line.after))]
             cells.append(signed(factor * found.value))
             ends = [signed(factor * end) for end in (found.low, found.high)]
@@ -171,6 +202,13 @@ def _table(comparisons: Sequence[Comparison]) -> Table:
             rows.append((*([_pair(one)] if several else []), *cells, verdict_of(line)))
     keys = 2 if several else 1
     return Table((*(["points"] if several else []), *headings), tuple(rows), keys=keys)
+
+
+def _without_rounding(line: Line) -> Difference:
+    """A difference that is no more than the rounding of its figures is none."""
+    found, size = line.difference, max(abs(line.before), abs(line.after))
+    same = all(math.isnan(end) or abs(end) < ROUNDING * size for end in (found.low, found.high))
+    return Difference(0.0, 0.0, 0.0) if same and abs(found.value) < ROUNDING * size else found
 
 
 def _spreads(comparisons: Sequence[Comparison]) -> Table:

@@ -2,19 +2,18 @@
 
 import hashlib
 import json
-import os
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache, lru_cache
 from pathlib import Path
 
-from experiments.running.versions import ROOT, installed_version
+from experiments.running.versions import installed_version
 from experiments.study.build import ScenarioKeys, built, scenario_keys
 from experiments.study.document import Study
 from experiments.study.plugins import given_plugins
-from experiments.study.same import Same
 from hardware.calibration import Calibration
+from model.same import Same
+from model.sources import sources_digest
 
 SIMULATED = ("model", "hardware", "workloads", "sim")
 """Packages whose code decides what a run leaves behind."""
@@ -28,27 +27,7 @@ NOT_OF_A_RUN = (
 @cache
 def code_digest() -> str:
     """Return the SHA-256 of the simulating packages' source and data, names included."""
-    digest = hashlib.sha256()
-    for package in SIMULATED:
-        for name in sorted(_sources(package), key=lambda name: name.split("/")):
-            digest.update(name.encode())
-            with open(f"{ROOT}/{name}", "rb", buffering=0) as file:
-                digest.update(file.read())
-    return digest.hexdigest()
-
-
-def _sources(package: str) -> Iterator[str]:
-    """Names of files from the root on; ``pathlib`` would take longer than reading them does."""
-    folders = [package]
-    while folders:
-        folder = folders.pop()
-        with os.scandir(f"{ROOT}/{folder}") as entries:
-            for entry in entries:
-                name = f"{folder}/{entry.name}"
-                if entry.name.endswith((".py", ".json", ".yaml")) and entry.is_file():
-                    yield name
-                elif entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False):
-                    folders.append(name)
+    return digest_of([sources_digest(package) for package in SIMULATED])
 
 
 def file_digest(path: str | Path) -> str:

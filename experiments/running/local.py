@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.running.freed_memory import keep_freed_memory
 from experiments.running.pieces import keep, simulate_to
 from experiments.running.sweep import Begun, Done, Run, named_errors
 from experiments.running.work_folder import parts_folder
@@ -69,6 +70,7 @@ def _is_worth_splitting(run: Run) -> bool:
 
 def run_one(run: Run) -> Run:
     """Simulate one run and keep its piece; errors name the point."""
+    keep_freed_memory()
     with named_errors(run):
         simulate_to(run.path, run.study, run.seed, run.draw, run.columns)
     return run
@@ -85,6 +87,7 @@ def _nothing() -> None:
 
 def _simulate_split(run: Run, jobs: int, begun: Begun) -> None:
     """Simulate a run with its replicas in several processes; the piece is the same to the bit."""
+    keep_freed_memory()
     replicas = range(run.study.cluster.all_replicas)
     groups = [replicas[first::jobs] for first in range(min(jobs, len(replicas)))]
     with parts_folder(run.path.parent) as folder:

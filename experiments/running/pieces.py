@@ -26,8 +26,7 @@ from experiments.study.build import claims_caches, scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import requests_of, stop_of
 from sim.measuring.binding import binding
-from sim.measuring.latencies import gap_counts
-from sim.measuring.metrics import summarise, summarise_pools
+from sim.measuring.metrics import measured, measured_pools
 from sim.measuring.replica_use import replica_use
 from sim.measuring.routing_metrics import by_replica
 from sim.measuring.slo import WINDOW_S, attainments, windows
@@ -169,8 +168,8 @@ def keep(
 def _measured(result: Result, scenario: Scenario, point: Study) -> tuple[Piece, dict[str, Column]]:
     """Return what there is to tell of a run beside its requests, and their columns."""
     window = measured_window(result, point.warmup_share, point.warmup_s)
-    measured = (result, scenario, point.slo, point.warmup_share, point.warmup_s)
-    metrics = summarise(*measured)
+    whole = measured(result, scenario, window, point.slo)
+    metrics = whole.metrics
     if point.slo is not None:
         metrics |= attainments(result.requests, window.measured, point.slo)
         window_s = window_s_of(point)
@@ -180,19 +179,16 @@ def _measured(result: Result, scenario: Scenario, point: Study) -> tuple[Piece, 
     if scenario.replicas > 1:
         of_each = by_replica(result, window) | replica_use(result, scenario, window)
         replicas = {name: values.tolist() for name, values in of_each.items()}
-    pools, pool_gaps = list[dict[str, float]](), list[dict[int, int]]()
-    if point.cluster.pools is not None:
-        parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
-        pools = summarise_pools(*measured)
-        pool_gaps = [gap_counts(part, window) for part in parts]
+    named = point.cluster.pools is not None
+    pools = measured_pools(result, scenario, window, point.slo) if named else []
     bound = binding(result, scenario, window)
     written = {
         b"metrics": _json(metrics),
         b"timeline": packed(timeline(result)),
-        b"gaps": _json(gap_counts(result, window)),
+        b"gaps": _json(whole.gaps),
         b"binding": packed({name: getattr(bound, name) for name in BINDING}),
-        b"pools": _json(pools),
-        b"pool_gaps": _json(pool_gaps),
+        b"pools": _json([each.metrics for each in pools]),
+        b"pool_gaps": _json([each.gaps for each in pools]),
         b"replicas": _json(replicas),
     }
     names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, FURTHER)]

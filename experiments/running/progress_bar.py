@@ -13,6 +13,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 from rich.text import Text
 
 from experiments.reporting.terminal import console
@@ -24,13 +25,21 @@ FIRST_GUESS_S = 2.0
 """Before that nobody knows how long it takes."""
 
 
+class Last(ProgressColumn):
+    """What ended last: as much of its name as there is room for, on one line."""
+
+    def render(self, task: Task) -> Text:
+        """Write the field ``last`` of a task."""
+        return Text(task.fields["last"], no_wrap=True, overflow="ellipsis")
+
+
 class Left(ProgressColumn):
     """Time left, and where the runs under way are in simulated time."""
 
     max_refresh = 0.5
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self.folder: Path | None = None
         self.before = 0.0
         """Runs that were there at the beginning: they took no time."""
@@ -71,7 +80,7 @@ class Bar(Progress):
         self._left = Left()
         self._bar = RichProgress(
             TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            self._left, TextColumn("{task.fields[last]}"), console=console(sys.stderr),
+            self._left, Last(), console=console(sys.stderr),
             transient=True,
         )  # fmt: skip
 

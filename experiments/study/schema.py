@@ -168,7 +168,12 @@ def complaints(
             text = _message(item, model, path, data)
         if text not in messages:
             messages.append(text)
-    told = [(path, _join(messages)) for path, messages in found.items()]
+    above = {path[:depth] for path in found for depth in range(len(path))}
+    told = [
+        (path, _join(messages))
+        for path, messages in found.items()
+        if path not in above or not all(text.startswith("expected ") for text in messages)
+    ]  # a number is expected by the other member of a union, whose mapping has a fault inside
     return without_misspelt(told, told)
 
 
@@ -252,7 +257,7 @@ def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str
         return f"expected {bound} of them, found {item['ctx']['actual_length']}"
     if kind == "literal_error" and choices:
         return one_of(item["input"], choices)
-    return _plain_words(text) + _as_share(item)
+    return _plain_words(text) + _as_share(item) + _without_unit(item, str(path[-1]))
 
 
 def _as_share(item: Any) -> str:
@@ -261,6 +266,20 @@ def _as_share(item: Any) -> str:
     if most != 1 or not isinstance(value, int | float) or not 1 < value <= 100:
         return ""
     return f"; a share, not percent: did you mean {value / 100:g}?"
+
+
+UNITS = {"%": 0.01, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "k": 1e3, "m": 1e6}
+"""What people write behind numbers, and what it makes of them; times where a key is in seconds."""
+
+
+def _without_unit(item: Any, key: str) -> str:
+    """Say which number was meant by one with a unit."""
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(%|[a-z]+)\s*", str(item["input"]).lower())
+    if found is None or found[2] not in UNITS or not item["type"].endswith("_parsing"):
+        return ""
+    if found[2] in ("us", "ms", "s", "min", "h") and not key.endswith("_s"):
+        return ""
+    return f"; did you mean {float(found[1]) * UNITS[found[2]]:.12g}?"
 
 
 def _plain_words(text: str) -> str:

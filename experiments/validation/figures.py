@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from experiments.validation.rows import METRICS, RunRow
 from hardware.engines.table import vllm
-from sim.measuring.percentiles import percentiles, quantiles_at, weighted_statistics
+from sim.measuring.percentiles import percentiles, quantiles_at
 from sim.measuring.token_gaps import token_gaps
+from sim.measuring.weighted import weighted_statistics
 from sim.recording.result import FINISHED, Result
 
 Floats = npt.NDArray[np.float64]
@@ -183,7 +184,8 @@ def _token_gaps(
             inside = (gaps.end_s >= begin_s) & (gaps.end_s <= end_s)
             yield gaps.gap_s[inside], gaps.weight[inside]
 
-    return _named("itl", *weighted_statistics(sample, PERCENTS))
+    mean, tail, _ = weighted_statistics(sample, PERCENTS)
+    return _named("itl", mean, tail)
 
 
 def _ended_s(column: dict[str, Floats]) -> Floats:

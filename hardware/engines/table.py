@@ -17,6 +17,7 @@ from pydantic import (
 from hardware.calibration import PARAMETERS
 from hardware.engines.versions import Dated
 from hardware.yaml_file import read_bundled, validated
+from model.kept import kept
 from model.shape import DecoderSpec
 
 
@@ -277,6 +278,10 @@ def vllm() -> EngineTable:
     Raises:
         ValueError: mistakes in the file, such as a constant that no calibration has.
     """
+    return kept("engines", _read)
+
+
+def _read() -> EngineTable:
     path = Path(__file__).parents[1] / "engines.yaml"
     table = validated(_File, read_bundled(path), path.name).vllm
     for name, constants in table.constants.items():

@@ -1,10 +1,11 @@
 """Versions of an engine: their order, and values that hold from one on."""
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 Value = TypeVar("Value")
 Version = tuple[int, ...]
@@ -24,15 +25,16 @@ def _dotted(version: str) -> str:
     return found[0] if found else version
 
 
-class Dated(BaseModel, Generic[Value]):
+@dataclass(frozen=True)
+class Dated(Generic[Value]):
     """A value that changed with versions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     source: str
     """Files of the engine's source, or logs, that show it."""
-    since: dict[str, Value] = Field(min_length=1)
+    since: Annotated[dict[str, Value], Field(min_length=1)]
     """First version that a value holds for, ascending, to the value."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     def at(self, version: Version) -> Value:
         """Return what holds for a version; before the first one, the first."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from hardware.gpu import Gpu
 from hardware.links.interconnect import servers
 from hardware.yaml_file import read_bundled, validated
+from model.kept import kept
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,7 +34,7 @@ NORMAL_BUFFER_BYTES = 1024 * 2**20
 """VLLM_DEEPEP_BUFFER_SIZE_MB."""
 
 
-class Times(BaseModel, extra="forbid", frozen=True):
+class Times(BaseModel, extra="forbid", frozen=True, defer_build=True):
     """Microseconds of one GPU, by its tokens."""
 
     tokens: tuple[float, ...]
@@ -41,7 +42,7 @@ class Times(BaseModel, extra="forbid", frozen=True):
     combine: tuple[float, ...]
 
 
-class Table(BaseModel, extra="forbid", frozen=True):
+class Table(BaseModel, extra="forbid", frozen=True, defer_build=True):
     """What was measured: ``hardware/deepep.yaml``."""
 
     source: str
@@ -54,6 +55,10 @@ class Table(BaseModel, extra="forbid", frozen=True):
 @cache
 def table() -> Table:
     """Return the measured times."""
+    return kept("deepep", _read)
+
+
+def _read() -> Table:
     path = Path(__file__).parents[1] / "deepep.yaml"
     return validated(Table, read_bundled(path), path.name)
 

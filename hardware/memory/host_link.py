@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hardware.gpu import Gpu
 from hardware.yaml_file import read_bundled, validated
+from model.kept import kept
 
 GIB = 2**30
 PAGE_BYTES = 4096
@@ -93,6 +94,10 @@ class _Table(BaseModel):
 
 @lru_cache(maxsize=1)
 def _table() -> _Table:
+    return kept("host_links", _read)
+
+
+def _read() -> _Table:
     path = Path(__file__).parents[1] / "host_links.yaml"
     return validated(_Table, read_bundled(path), path.name)
 

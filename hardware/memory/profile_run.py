@@ -60,15 +60,30 @@ class Peak:
 
 
 def activation_peak(run: ProfileRun, memory: Memory, version: Version) -> Peak:
-    """Return the larger of two moments: the layers, or the sampler."""
+    """Return the largest of three moments: an image, the layers, or the sampler."""
     rows = run.sampled_rows * min(run.max_seqs, run.max_tokens)
     sampler = sampler_bytes(run, sampler_of(run, memory, version)) if run.predicts else 0
     stays = memory.expert_workspace_stays.at(version)
     forward = forward_bytes(run, None if stays else memory.expert_chunk_tokens.at(version), stays)
-    received = received_bytes(run)
+    received, outputs, images = received_bytes(run), *image_bytes(run)
+    if images > max(sampler, forward) + outputs:
+        return Peak(images + received, "largest step: an image of the greatest size")
+    received += outputs
     if sampler > forward:
         return Peak(sampler + received, f"largest step: sampling {rows} rows")
     return Peak(forward + received, f"largest step: layers, {run.max_tokens} tokens")
+
+
+def image_bytes(run: ProfileRun) -> tuple[int, int]:
+    """Return the bytes of what an encoder makes of its largest image, and those of its own peak.
+
+    Both 0 without an encoder, of one that is not modelled, and behind the first stage.
+    """
+    peak = run.spec.encoder_peak
+    if peak is None or not run.embeds:
+        return 0, 0
+    each = run.precision.activation_bytes
+    return int(peak.kept * each), int(peak.numbers(run.tp) * each)
 
 
 def received_bytes(run: ProfileRun) -> int:

@@ -29,6 +29,7 @@ from hardware.steps.prices import Beside, Piece, StepPrices
 from hardware.steps.ranks import JointTables
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -153,6 +154,7 @@ class StepCost:
         decodes: npt.ArrayLike,
         reads: Sequence[ReadTotals] = (),
         rows: npt.ArrayLike | None = None,
+        steps: npt.ArrayLike | None = None,
     ) -> tuple[float, float]:
         """Return the FLOPs and bytes that one rank had to process, summed over steps.
 
@@ -160,28 +162,34 @@ class StepCost:
         kernel was priced.
 
         Args:
-            tokens: of each step, shape (steps,).
-            sequences: of each step, decoding or with a chunk, shape (steps,).
-            decodes: those of them that decode, shape (steps,).
+            tokens: of each step, or run of equal steps; shape (runs,).
+            sequences: of each step, decoding or with a chunk, shape (runs,).
+            decodes: those of them that decode, shape (runs,).
             reads: by class of cache, over all steps; nothing: not to be counted here.
-            rows: query rows of those who decode, shape (steps,); None: one of each.
+            rows: query rows of those who decode, shape (runs,); None: one of each.
+            steps: of each run, shape (runs,); None: one.
 
         Raises:
             ValueError: more tokens or sequences than the tables were built for.
         """
         token_rows = np.asarray(tokens).astype(np.int64)
         sequence_rows = np.asarray(sequences).astype(np.int64)
-        drafts = 0 if rows is None else int((np.asarray(rows) - np.asarray(decodes)).sum())
+        decode_rows = np.asarray(decodes)
+        counts = np.ones_like(token_rows) if steps is None else np.asarray(steps)
+        drafts = 0 if rows is None else int(((np.asarray(rows) - decode_rows) * counts).sum())
         self._check(int(token_rows.max(initial=0)), int(sequence_rows.max(initial=0)))
-        flops = float(self.token_work[0][token_rows].sum()) + float(
-            self.sequence_work[0][sequence_rows].sum()
-        )
-        bytes_ = float(self.token_work[1][token_rows].sum()) + float(
-            self.sequence_work[1][sequence_rows].sum()
-        )
-        decoding = float(np.asarray(decodes).sum())
+
+        def summed(table: Floats, at: Ints) -> float:
+            return float(np.repeat(table[at], counts).sum())
+
+        flops = summed(self.token_work[0], token_rows)
+        flops += summed(self.sequence_work[0], sequence_rows)
+        bytes_ = summed(self.token_work[1], token_rows)
+        bytes_ += summed(self.sequence_work[1], sequence_rows)
+        decoding = float((decode_rows * counts).sum())
         verified = decoding + drafts
-        prompts, chunks = float(token_rows.sum()) - verified, float(sequence_rows.sum()) - decoding
+        prompts = float((token_rows * counts).sum()) - verified
+        chunks = float((sequence_rows * counts).sum()) - decoding
         for term in self.attention_work:
             flops += own_work(term.decode_flops, verified, decoding)
             flops += own_work(term.chunk_flops, prompts, chunks)

@@ -118,6 +118,10 @@ class StepPrices:
         sequences = decodes + len(chunks)
         return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention_s
 
+    def shortest_s(self) -> float:
+        """Return what every step of decodes takes at least."""
+        return min(self.decode_s[1:])
+
     def attention_s(
         self, decodes: int, reads: list[int], chunks: Sequence[tuple[int, int]]
     ) -> float:

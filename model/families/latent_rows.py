@@ -5,14 +5,19 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveFloat, model_validator
 
 from model.families.deepseek import NAMES, LatentKeys
-from model.families.keys import Family
+from model.families.keys import Config, Family
+from model.mixers.expanded import ExpandedLatent
+from model.mixers.mixer import Mixer
 from model.mlps.experts import Experts
 from model.mlps.extended import Extended
 from model.mlps.mlp import Mlp
 
 
 class MiniCpm3Keys(LatentKeys):
-    """Dense; values as wide as an even part of the hidden size where the file does not say."""
+    """Dense; values as wide as an even part of the hidden size where the file does not say.
+
+    Engines keep keys and values of all heads.
+    """
 
     rms_norm_eps: PositiveFloat = 1e-5
     tie_word_embeddings: bool = True
@@ -26,6 +31,9 @@ class MiniCpm3Keys(LatentKeys):
         if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
             return {**given, "v_head_dim": hidden // heads}
         return given
+
+    def mixer_at(self, place: int, config: Config) -> Mixer:
+        return ExpandedLatent(self.latent_at(place, config))
 
 
 class YoutuKeys(LatentKeys):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from model.config_keys import Config, nested
-from model.encoders import images, joined, joined_sounds
+from model.encoders import images, joined, joined_sounds, peak
 from model.families.wrapper import Beside, Wrapper
 
 
@@ -78,6 +78,11 @@ WRAPPERS: dict[str, Wrapper] = {
     "NemotronH_Nano_VL_V2": Wrapper(
         class_names=("NemotronH_Nano_VL_V2",), beside=joined.nemotron_vl, text_type="nemotron_h"
     ),
+    "NemotronH_Nano_Omni_Reasoning_V3": Wrapper(
+        class_names=("NemotronH_Nano_Omni_Reasoning_V3",),
+        beside=joined.nemotron_vl,
+        text_type="nemotron_h",
+    ),
     "kimi_k25": Wrapper(
         class_names=("KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration"),
         beside=joined.kimi,
@@ -115,21 +120,25 @@ WRAPPERS: dict[str, Wrapper] = {
     "qwen3_vl": Wrapper(
         class_names=("Qwen3VLForConditionalGeneration",),
         beside=_vision(images.qwen3_vl),
+        peak=peak.qwen3,
         text_type="qwen3_vl_text",
     ),
     "qwen3_vl_moe": Wrapper(
         class_names=("Qwen3VLMoeForConditionalGeneration",),
         beside=_vision(images.qwen3_vl),
+        peak=peak.qwen3,
         text_type="qwen3_vl_moe_text",
     ),
     "qwen3_5": Wrapper(
         class_names=("Qwen3_5ForConditionalGeneration",),
         beside=_vision(images.qwen3_vl),
+        peak=peak.qwen3,
         text_type="qwen3_5_text",
     ),
     "qwen3_5_moe": Wrapper(
         class_names=("Qwen3_5MoeForConditionalGeneration",),
         beside=_vision(images.qwen3_vl),
+        peak=peak.qwen3,
         text_type="qwen3_5_moe_text",
     ),
     "glm4v": Wrapper(

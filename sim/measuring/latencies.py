@@ -6,10 +6,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from sim.measuring.bins import counted
-from sim.measuring.percentiles import PERCENTS, percentiles, weighted_statistics
+from sim.measuring.percentiles import PERCENTS, percentiles
 from sim.measuring.steady_state import Window, arrived
 from sim.measuring.token_gaps import token_gaps
+from sim.measuring.weighted import weighted_statistics
 from sim.recording.result import REJECTED, TIMED_OUT, Result
 from sim.recording.tape import Column
 
@@ -70,8 +70,9 @@ def latency(columns: Mapping[str, Column], name: str) -> Floats:
     return seconds
 
 
-def latency_statistics(result: Result, window: Window) -> dict[str, float]:
-    """Mean and percentiles of every latency, over the requests and gaps of the window."""
+def latency_statistics(result: Result, window: Window) -> tuple[dict[str, float], dict[int, int]]:
+    """Mean and percentiles of every latency, over the requests and gaps of the window; and how many
+    gaps there are by ``sim.measuring.bins.bin_of``, by which runs are pooled."""
     statistics = {}
     for name in SPANS:
         sample = request_latency(result, name)
@@ -79,20 +80,17 @@ def latency_statistics(result: Result, window: Window) -> dict[str, float]:
         mean = float(sample.mean()) if len(sample) else float("nan")
         statistics[name] = (mean, percentiles(sample))
 
-    statistics["itl"] = weighted_statistics(partial(_gaps, result, window))
-    return {
+    mean, tail, gaps = weighted_statistics(partial(_gaps, result, window))
+    statistics["itl"] = mean, tail
+    values = {
         f"{name}_{statistic}_s": float(value)
         for name, (mean, tail) in statistics.items()
         for statistic, value in zip(STATISTICS, (mean, *tail), strict=True)
     }
+    return values, gaps
 
 
 def _gaps(result: Result, window: Window) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
     for each in token_gaps(result):
         inside = each.within(window.start_s, window.stop_s)
         yield inside.gap_s, inside.weight
-
-
-def gap_counts(result: Result, window: Window) -> dict[int, int]:
-    """Count the token gaps of the window by ``bin_of``: what runs are pooled by."""
-    return counted(_gaps(result, window))

@@ -8,7 +8,7 @@ never came that far, so that a percentile which they reach is infinite rather th
 """
 
 from collections.abc import Sequence as SequenceOf
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -99,6 +99,15 @@ POOL_SHARES = {
 """What pools have besides every metric, which counts their own replicas and requests alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run, or a part of it, was worth."""
+
+    metrics: dict[str, float]
+    gaps: dict[int, int]
+    """Token gaps of the window by ``sim.measuring.bins.bin_of``: what runs are pooled by."""
+
+
 def summarise(
     result: Result,
     scenario: Scenario,
@@ -116,6 +125,11 @@ def summarise(
             the columns disagree.
     """
     window = measured_window(result, warmup_fraction, warmup_s)
+    return measured(result, scenario, window, slo).metrics
+
+
+def measured(result: Result, scenario: Scenario, window: Window, slo: Slo | None) -> Measured:
+    """Measure a run over its window: see ``summarise``, which says what it raises."""
     return _measured(result, scenario.kinds, window, slo)
 
 
@@ -133,22 +147,33 @@ def summarise_pools(
     what ``summarise`` raises.
     """
     window = measured_window(result, warmup_fraction, warmup_s)
+    return [each.metrics for each in measured_pools(result, scenario, window, slo)]
+
+
+def measured_pools(
+    result: Result, scenario: Scenario, window: Window, slo: Slo | None
+) -> list[Measured]:
+    """Measure each pool of a run over its window: see ``summarise_pools``."""
     found = []
     for pool, numbers in zip(scenario.pools, scenario.numbers, strict=True):
         sent = result.sent_to(numbers)
         own = replace(window, measured=window.measured[sent])
         kind = Kind(pool, np.arange(len(numbers)))
         found.append(_measured(result.of_replicas(numbers), (kind,), own, slo))
-    requests = sum(each["requests"] for each in found)
-    tokens_per_s = sum(each["output_tokens_per_s"] for each in found)
-    return [
+    requests = sum(each.metrics["requests"] for each in found)
+    tokens_per_s = sum(each.metrics["output_tokens_per_s"] for each in found)
+    shares = [
         {
-            "request_share": ratio(each["requests"], requests),
-            "output_token_share": ratio(each["output_tokens_per_s"], tokens_per_s),
-            **transfers,
-            **each,
+            "request_share": ratio(each.metrics["requests"], requests),
+            "output_token_share": ratio(each.metrics["output_tokens_per_s"], tokens_per_s),
         }
-        for each, transfers in zip(found, _transfers(result, scenario, window), strict=True)
+        for each in found
+    ]
+    return [
+        Measured({**share, **transfers, **each.metrics}, each.gaps)
+        for share, each, transfers in zip(
+            shares, found, _transfers(result, scenario, window), strict=True
+        )
     ]
 
 
@@ -160,13 +185,12 @@ def _transfers(result: Result, scenario: Scenario, window: Window) -> list[dict[
     return [transfer_use(result.requests, pool, numbers, window) for pool, numbers in pools]
 
 
-def _measured(
-    result: Result, kinds: SequenceOf[Kind], window: Window, slo: Slo | None
-) -> dict[str, float]:
+def _measured(result: Result, kinds: SequenceOf[Kind], window: Window, slo: Slo | None) -> Measured:
     totals = step_totals(result, window, kinds)
+    latencies, gaps = latency_statistics(result, window)
     values = {
         **_counts(result, window),
-        **latency_statistics(result, window),
+        **latencies,
         **_rates(result, window, totals, good(result.requests, slo or Slo())),
         **use_of_blocks(result, window, kinds, totals),
         **routing_metrics(result, window),
@@ -187,7 +211,7 @@ def _measured(
     values["usd_per_million_output_tokens"] = ratio(hourly, millions_per_hour)
     own = tier_metrics(result.requests, result.replicas, window.measured, result.end_s)
     own |= store_metrics(result.requests, result.replicas, window.measured, result.end_s)
-    return {name: float(values[name]) for name in METRICS} | own
+    return Measured({name: float(values[name]) for name in METRICS} | own, gaps)
 
 
 def _counts(result: Result, window: Window) -> dict[str, float]:

@@ -57,15 +57,15 @@ class StepTotals:
         self.kv_blocks_s += float((overlap_s * self._kv.blocks(block)).sum())
         held = block.floats("kv_blocks")[window.holds(end_s)]
         self.kv_blocks_max = max(self.kv_blocks_max, float(held.max(initial=0.0)))
-        decoded = np.repeat(block.gained(), block.ints("steps"))
-        inside = window.holds(block.step_end_s)
-        steps = block.ints("steps")
-        self.decodes += int(np.repeat(block.ints("decodes"), steps)[inside].sum())
-        gained = int(decoded[inside].sum())
+        inside = block.steps_within(window.start_s, window.stop_s)
+        self.decodes += int((block.ints("decodes") * inside).sum())
+        gained = int((block.gained() * inside).sum())
         self.gained_tokens += gained
         self.decoded_tokens += gained
         if "drafted" in block.segments:
-            self.drafted += int(np.repeat(block.ints("drafted"), steps)[inside].sum())
+            self.drafted += int((block.ints("drafted") * inside).sum())
+        if not len(block.returned_step):
+            return
         returned = window.holds(block.step_end_s[block.returned_step])
         self.decoded_tokens -= int(returned.sum())  # they count as resumed
 
@@ -74,12 +74,7 @@ class StepTotals:
         steps = block.ints("steps")
         decodes, rows = block.ints("decodes") + block.ints("padding"), block.query_rows()
         tokens, sequences = rows + block.ints("prefill_tokens"), decodes + block.ints("chunks")
-        flops, moved_bytes = price.work(
-            np.repeat(tokens, steps),
-            np.repeat(sequences, steps),
-            np.repeat(decodes, steps),
-            rows=np.repeat(rows, steps),
-        )
+        flops, moved_bytes = price.work(tokens, sequences, decodes, rows=rows, steps=steps)
         self.flops += flops
         self.moved_bytes += moved_bytes
         self.steps += int(steps.sum())

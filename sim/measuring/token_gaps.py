@@ -26,10 +26,11 @@ class TokenGaps:
 
     def within(self, start_s: float, stop_s: float) -> "TokenGaps":
         """Those that ended after ``start_s`` and not after ``stop_s``."""
-        inside = (self.end_s > start_s) & (self.end_s <= stop_s)
-        if inside.all():
+        end_s = self.end_s
+        if not len(end_s) or (end_s.min() > start_s and end_s.max() <= stop_s):
             return self
-        return TokenGaps(self.gap_s[inside], self.end_s[inside], self.weight[inside])
+        inside = (end_s > start_s) & (end_s <= stop_s)
+        return TokenGaps(self.gap_s[inside], end_s[inside], self.weight[inside])
 
 
 def token_gaps(result: Result) -> Iterator[TokenGaps]:

@@ -1,13 +1,17 @@
-"""The steps of a run, one block after the other, so that measuring holds one block at a time."""
+"""The steps of a run, one block after the other, so that measuring holds one block at a time.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+Of a block only those columns are read that somebody asks for: many look at segments alone, of which
+there are far fewer than steps.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.recording.result import Result
-from sim.recording.tape import Column
+from sim.recording.tape import Column, Tape
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -18,21 +22,71 @@ STEPS = 1 << 18
 """Steps from which on a block ends, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive segments of one replica."""
+class Rows(Mapping[str, Column]):
+    """Some rows of a table; a column of it is read when it is asked for."""
 
-    replica: int
-    begins: bool
-    """The first of its replica."""
-    segments: dict[str, Column]
-    """``SEGMENT_COLUMNS``, one row per segment."""
-    step_end_s: Floats
-    """End of each of the segments' steps."""
-    seen_s: Floats
-    """When clients see the tokens of each of them."""
-    returned_step: Ints
-    """Of these steps, the ones in which a sequence decoded again that had been held back."""
+    def __init__(self, table: Mapping[str, Column | Tape], rows: slice) -> None:
+        self._table, self._rows = table, rows
+        self._read: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._read:
+            self._read[name] = np.asarray(self._table[name][self._rows])
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+class Block:
+    """Consecutive segments of one replica.
+
+    Args:
+        result: of the run.
+        replica: whose they are.
+        begins: whether they are the first of it.
+        rows: of the segment table.
+        steps: rows of its ends of steps.
+    """
+
+    def __init__(
+        self, result: Result, replica: int, begins: bool, rows: slice, steps: slice
+    ) -> None:
+        self.replica, self.begins = replica, begins
+        self.segments = Rows(result.segments, rows)
+        """``SEGMENT_COLUMNS``, one row per segment."""
+        returned = result.returned_step
+        own = slice(*np.searchsorted(returned, (steps.start, steps.stop)))
+        self.returned_step: Ints = returned[own] - steps.start
+        """Of these steps, the ones in which a sequence decoded again that had been held back."""
+        self._result, self._steps = result, steps
+
+    @cached_property
+    def step_end_s(self) -> Floats:
+        """End of each of the segments' steps."""
+        return np.asarray(self._result.step_end_s[self._steps], dtype=np.float64)
+
+    @cached_property
+    def seen_s(self) -> Floats:
+        """When clients see the tokens of each of them."""
+        seen = self._result.seen_s
+        if seen is None:
+            return self.step_end_s
+        return np.asarray(seen[self._steps], dtype=np.float64)
+
+    def steps_within(self, start_s: float, stop_s: float) -> Ints:
+        """How many steps of each segment ended after ``start_s`` and not after ``stop_s``."""
+        steps = self.ints("steps")
+        if self.segments["start_s"].min() > start_s and self.segments["end_s"].max() <= stop_s:
+            return steps
+        inside = (self.step_end_s > start_s) & (self.step_end_s <= stop_s)
+        return np.add.reduceat(inside, np.cumsum(steps) - steps, dtype=np.int64)
 
     def ints(self, name: str) -> Ints:
         """A column of counts, wide enough to calculate with."""
@@ -56,7 +110,6 @@ class Block:
 def blocks(result: Result) -> Iterator[Block]:
     """Read a run block by block; where blocks end depends on the run alone."""
     columns, rows = result.segments, len(result.segments["steps"])
-    returned = result.returned_step
     row = step = 0
     before = None
     while row < rows:
@@ -66,14 +119,12 @@ def blocks(result: Result) -> Iterator[Block]:
         alike = int(np.argmax(np.append(replica[1:] != replica[:-1], True))) + 1
         count = min(alike, int(np.searchsorted(ends, STEPS)) + 1)
         steps = int(ends[count - 1])
-        end_s = np.asarray(result.step_end_s[step : step + steps], dtype=np.float64)
-        seen = result.seen_s
+        end = step + steps
         yield Block(
+            result,
             int(replica[0]),
-            replica[0] != before,
-            {name: column[row : row + count] for name, column in columns.items()},
-            end_s,
-            end_s if seen is None else np.asarray(seen[step : step + steps], dtype=np.float64),
-            returned[slice(*np.searchsorted(returned, (step, step + steps)))] - step,
+            bool(replica[0] != before),
+            slice(row, row + count),
+            slice(step, end),
         )
-        before, row, step = replica[0], row + count, step + steps
+        before, row, step = replica[0], row + count, end

@@ -27,8 +27,12 @@ SEGMENT_TYPE = np.dtype(
 """A row of a journal."""
 assert SEGMENT_TYPE.itemsize == SEGMENT_BYTES
 
-FULL_STEPS = 16384
-"""So many are worth handing over, and the segments that they are of."""
+FULL_STEPS = 1 << 16
+"""So many are worth handing over, and the segments that they are of;"""
+ALL_STEPS = 1 << 22
+"""of many replicas fewer, so that so many are in all of their buffers,"""
+LEAST_STEPS = 1 << 14
+"""but not fewer than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ class Taken:
     resumed_end_s: Floats
     gaps: npt.NDArray[np.int64]
     """See ``Journal.gaps``; flat."""
+
+
+def full_steps(replicas: int) -> int:
+    """From how many steps on it is worth while to take what one of so many replicas recorded."""
+    return min(FULL_STEPS, max(LEAST_STEPS, ALL_STEPS // replicas))
 
 
 def take(journal: Journal, everything: bool, classes: int = 1) -> Taken:
@@ -70,8 +79,6 @@ def take(journal: Journal, everything: bool, classes: int = 1) -> Taken:
     chunks = np.frombuffer(bytes(journal.chunks[:chunk_bytes]), "=i4").reshape(-1, 2)
     del journal.segments[: rows * SEGMENT_BYTES], journal.chunks[:chunk_bytes]
     journal.steps -= steps
-    # What had to stay is not copied again before as much has come: no row is copied often.
-    journal.full_steps = journal.steps + max(journal.steps, FULL_STEPS)
     journal.taken_rows += rows
     journal.taken_steps += steps
     columns = 2 * (classes - 1)

@@ -163,8 +163,9 @@ class Recorder:
         self.requests = requests
         self.api = api
         self.reaches = reaches
+        self._full_steps = recorder.full_steps(replicas)
         self.replicas = [
-            (PipelinedJournal if number in pipelined else Journal)(recorder.FULL_STEPS, drafting)
+            (PipelinedJournal if number in pipelined else Journal)(self._full_steps, drafting)
             for number in range(replicas)
         ]
         self._logs = [Log() for _ in range(replicas)]
@@ -259,6 +260,8 @@ class Recorder:
         """Move steps from a replica's buffers to its log; few stay in memory."""
         journal, log = self.replicas[replica], self._logs[replica]
         taken = recorder.take(journal, everything, len(self.reaches))
+        # What had to stay is not copied again before as much has come: no row is copied often.
+        journal.full_steps = journal.steps + max(journal.steps, self._full_steps)
 
         def append(tape: Tape, values: Column) -> None:
             values = values.astype(tape.dtype, copy=False)

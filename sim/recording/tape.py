@@ -89,8 +89,12 @@ class Piece:
         start, stop, _ = rows.indices(self.rows)
         values: Column = np.empty(max(0, stop - start), self.dtype)
         if len(values):
-            self.scratch.read(self.offset + start * self.dtype.itemsize, values)
+            self.read(start, values)
         return values
+
+    def read(self, start: int, into: Column) -> None:
+        """Fill ``into`` with the rows from ``start`` on."""
+        self.scratch.read(self.offset + start * self.dtype.itemsize, into)
 
     def between(self, start: int, stop: int) -> "Piece":
         """Return a part of it, which stays in the file."""
@@ -129,7 +133,11 @@ class Tape:
         while at < stop:
             piece, first = self.pieces[place], self._starts[place]
             end = min(stop, first + len(piece))
-            values[at - start : end - start] = piece[at - first : end - first]
+            into = values[at - start : end - start]
+            if isinstance(piece, Piece) and piece.dtype == self.dtype:
+                piece.read(at - first, into)
+            else:
+                into[:] = piece[at - first : end - first]
             place, at = place + 1, end
         return values
 

@@ -40,20 +40,25 @@ class Outbox:
         """Of these segments."""
         self.last_s = 0.0
         """When the tokens of the last of them are seen."""
+        self.calm_s = 0.0
+        """Where sending a step takes less than this, it is over before the next step ends."""
 
     def last_seen_s(self, journal: Journal) -> float:
         """Return when the tokens of the last complete step of a journal are seen."""
-        free_s, begun_s, work_s, end = self.free_s, 0.0, 0.0, 0
-        ends_s = journal.step_end_s[self.steps : journal.steps].tolist()
+        free_s, begun_s, work_s, end = self.free_s, 0.0, 0.0, self.steps
+        ends_s = journal.step_end_s
         streams, steps = streams_from(journal, len(self.streams))
         for place, count in enumerate(streams):
             work_s = count * self.each_s
-            start, end = end, end + steps[place]
-            for at in range(start, end):
+            at, end = end, end + steps[place]
+            while at < end:
                 begun_s = ends_s[at]
                 if begun_s < free_s:
                     begun_s = free_s
+                elif work_s < self.calm_s:  # nor does any behind it wait
+                    begun_s, at = ends_s[end - 1], end
                 free_s = begun_s + work_s
+                at += 1
         if streams:
             self.last_s = begun_s + work_s / 2
         self.streams += streams

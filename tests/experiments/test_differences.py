@@ -13,13 +13,17 @@ from study_files import SMALL, run_cli, write_study
 from experiments.cli.compare import main as compare_main
 from experiments.reporting.differences import differences_table
 from experiments.reporting.page.base import data_of
+from experiments.reporting.quantities import DASH
 from experiments.reporting.records import Records
 from experiments.reporting.significance import blocked, holm, sectioned, welch
 from experiments.reporting.student import t_tails
 from experiments.running.api import load_study, run_study
 from experiments.running.compared import compare, sides_of
+from experiments.running.compared_settings import differing
 from experiments.study.baseline import baselines
 from experiments.study.errors import StudyError
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 LONGER = {"workload.num_requests": 300, "seeds": 4}
 
@@ -55,6 +59,24 @@ def test_unpaired_samples_are_welch_s() -> None:
     interval = expected.confidence_interval()
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert math.isnan(welch([1.0], [2.0, 3.0]).low)
+    assert math.isnan(welch([1.0, 2.0], [math.nan, 3.0]).low)
+    pooled = welch(before, after, (3.0, 6.0))  # the spread is about what is told
+    parts = [(4 + 1 + 0.25) / 2 / 3, (4 + 2.25 + 1 + 1) / 3 / 4]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 3)
+    assert pooled.value == 3.0
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(sum(parts))
+    assert (pooled.low, pooled.high) == pytest.approx((3 - half, 3 + half))
+
+
+def test_blocks_are_longer_than_what_requests_have_in_common() -> None:
+    """Gaps that 1,200 requests in a row share: blocks of 500 would find 0.6 of their spread."""
+    rng, stretches, length = np.random.default_rng(0), 84, 1200
+    found = []
+    for _ in range(4):
+        gaps = np.repeat(rng.normal(size=stretches), length)
+        difference = blocked(np.zeros(len(gaps)), gaps, None, float(gaps.mean()))
+        found.append((difference.high - difference.low) / (2 * 1.96 / math.sqrt(stretches)))
+    assert 0.68 < np.mean(found) < 1.0
 
 
 def test_holm_by_hand() -> None:
@@ -157,6 +179,7 @@ def test_compare_pairs_what_is_the_same(tmp_path: Path, capsys: pytest.CaptureFi
     assert compare_main([str(wide), str(tight), *rule]) == 1
     output = capsys.readouterr()
     assert "the same requests" in output.out
+    assert "  engine.max_num_seqs: 8 -> 1\n" in output.out
     assert "'tpot_p50_s < -1%' holds" in output.err
     assert compare_main([str(wide), str(same), *rule]) == 0
     capsys.readouterr()
@@ -202,6 +225,37 @@ def test_compare_says_how_far_requests_agree(tmp_path: Path) -> None:
     assert found.pairing == "not paired"
     line = next(line for line in found.lines if line.metric == "tpot_mean_s")
     assert line.difference.low < 0 < line.difference.high
+    for each in found.lines:  # what is shown adds up, of percentiles too
+        if not math.isnan(each.before + each.after):
+            assert each.before + each.difference.value == pytest.approx(each.after), each.metric
+    assert found.settings == (("seed", "0", "50"),)
+    assert compare(before, before).settings == ()
+
+
+def test_compare_lists_the_settings_that_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Swept ones as the points have them, mappings in words, and files by their digests."""
+    laws = "[{distribution: uniform, min: 2, max: 30}, {distribution: constant, value: 5}]"
+    swept = f"workload.lengths.output: {laws}"
+    path = write_study(tmp_path, SMALL.replace("engine.max_num_seqs: [1, 4]", swept))
+    out = tmp_path / "sweep"
+    run_study(path, out=out)
+    page = tmp_path / "compared.html"
+    assert compare_main([f"{out}:1", f"{out}:2", "--report", str(page)]) == 0
+    printed = capsys.readouterr().out
+    for line in ("distribution: uniform -> constant", f"min: 2 -> {DASH}", f"value: {DASH} -> 5"):
+        assert f"  workload.lengths.output.{line}\n" in printed
+    told = page.read_text(encoding="utf-8")
+    assert "What was set differently" in told
+    assert "workload.lengths.output.distribution" in told
+    assert compare_main([f"{out}:1", f"{out}:1"]) == 0
+    assert "  no setting differs\n" in capsys.readouterr().out
+    assert differing(({"a": "1", "b.c": "2", "b.d": "3"}, {"a": "1", "b": "null"}), ({}, {})) == [
+        ("b", "c 2 d 3", "null")
+    ]
+    digests = ({"file x": "1" * 64, "file y": "2" * 64}, {"file x": "3" * 64})
+    assert differing(({}, {}), digests) == [("file x", "1" * 8, "3" * 8)]
 
 
 def test_compare_points_of_one_folder_and_sweeps(

@@ -63,9 +63,7 @@ def test_the_covariance_tells_how_far_refits_scatter() -> None:
     """The spread of predictions over draws is of the size of that over repeated measurements."""
     shape = [Shape((200,) * 8, ((64, 0),))]
     seeds = (1, 2, 3, 5, 7)  # whose fits take few steps
-    refits = [
-        float(target().seconds(measured(0.05, seed).calibration, shape)[0]) for seed in seeds
-    ]
+    refits = [float(target().seconds(measured(0.05, seed).calibration, shape)[0]) for seed in seeds]
     calibration = measured(0.05, 1).calibration
     rng = np.random.default_rng(1)
     drawn = [float(target().seconds(calibration.draw(rng), shape)[0]) for _ in range(40)]

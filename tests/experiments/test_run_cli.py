@@ -51,10 +51,18 @@ def test_a_list_of_studies_loads_only_what_reads_them() -> None:
     assert loaded_by("--list") & HEAVY == {"ruamel.yaml"}
 
 
-def test_a_small_study_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """The results of a small study with its pictures, and what was loaded for them."""
+    folder = tmp_path_factory.mktemp("drawn")
+    write_study(folder)
+    loaded = loaded_by("small.yaml", "--jobs", "1", "--out", "out", cwd=folder)
+    return folder / "out", loaded
+
+
+def test_a_small_study_loads_no_more_than_it_needs(drawn: tuple[Path, set[str]]) -> None:
     """It draws; tables need no pandas, intervals no scipy, copies of the process no joblib."""
-    write_study(tmp_path)
-    loaded = loaded_by("small.yaml", "--jobs", "1", cwd=tmp_path)
+    _, loaded = drawn
     unused = {"pandas", "joblib", "scipy", "torch", "distributed", "transformers"}
     assert loaded & HEAVY == HEAVY - unused
     assert "matplotlib.pyplot" not in loaded
@@ -65,18 +73,19 @@ def test_a_small_study_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     assert not loaded & of_other_studies
 
 
-def test_no_figures_leaves_pictures_and_what_draws_them_away(tmp_path: Path) -> None:
+def test_no_figures_leaves_pictures_and_what_draws_them_away(
+    tmp_path: Path, drawn: tuple[Path, set[str]]
+) -> None:
     write_study(tmp_path)
-    small = ("small.yaml", "--jobs", "1")
-    loaded = loaded_by(*small, "--out", "plain", "--no-figures", cwd=tmp_path)
-    loaded_by(*small, "--out", "drawn", cwd=tmp_path)
+    words = ("small.yaml", "--jobs", "1", "--out", "plain", "--no-figures")
+    loaded = loaded_by(*words, cwd=tmp_path)
     assert "matplotlib" not in loaded
     files = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}
     assert "report.html" in files
     assert not [name for name in files if name.endswith(".png")]
-    assert list((tmp_path / "drawn").glob("*.png"))
+    assert list(drawn[0].glob("*.png"))
     for name in ("summary.csv", "runs.csv", "requests.parquet", "study.yaml"):
-        assert files[name] == (tmp_path / "drawn" / name).read_bytes()
+        assert files[name] == (drawn[0] / name).read_bytes()
 
 
 def test_list_names_every_bundled_study(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from study_files import SMALL, run_cli, write_study
 from experiments.reporting.basis import Basis
 from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
-from experiments.reporting.verdict import KEPT, MISSED, UNDECIDED, criteria, verdict
+from experiments.reporting.verdict import KEPT, MISSED, UNDECIDED, criteria, verdict, window_notes
 from experiments.running.api import run_study
 from sim.measuring.slo import Slo, attainments, good, is_met, windows
 
@@ -59,6 +59,7 @@ def test_criteria() -> None:
     [
         (0.991, 0.999, {}, KEPT),
         (0.95, 0.989, {}, MISSED),
+        (0.95, 0.99, {}, UNDECIDED),
         (0.98, 0.995, {}, UNDECIDED),
         (math.nan, math.nan, {}, UNDECIDED),
         (0.995, 1.0, {"load": 0.98}, UNDECIDED),
@@ -111,6 +112,9 @@ def test_what_is_not_random_needs_no_interval_and_the_tightest_limit_is_named() 
     assert verdict(row, Slo(), exact=True) == ("", "")
     row |= {"e2e_p50_s_attainment": 0.1}
     assert verdict(row, Slo(ttft_s=1, e2e_p50_s=1), exact=True) == (MISSED, "e2e_p50_s")
+    # 0.8% of the 1% that may miss is less room than 30% of 50%.
+    row = {"ttft_p99_s_attainment": 0.992, "e2e_p50_s_attainment": 0.7}
+    assert verdict(row, Slo(ttft_p99_s=1, e2e_p50_s=1), exact=True) == (KEPT, "ttft_p99_s")
 
 
 def test_a_share_of_one_run_has_an_interval_by_its_load() -> None:
@@ -188,6 +192,14 @@ def test_windows_and_the_worst_hour_by_hand() -> None:
     }  # fmt: skip
     assert windows(columns, every, Slo(ttft_p50_s=1), 1800.0)["slo_windows_kept"] == 1
     assert math.isnan(windows(columns, ~every, Slo(), 60.0)["slo_windows_kept"])
+
+
+def test_seeds_with_different_worst_hours_have_none_together() -> None:
+    row = {"slo_windows": 8.0, "slo_windows_kept": 0.75, "worst_hour_missed": 0.25}
+    (told,) = window_notes(row | {"worst_hour": 2.0}, exact=False)
+    assert told == "75% of 8 windows kept the slo, worst hour 2 to 3 of the run: 25% missed"
+    (told,) = window_notes(row | {"worst_hour": 2.5}, exact=False)
+    assert told == "75% of 8 windows kept the slo"
 
 
 def test_a_trace_tells_its_windows_and_its_worst_hour(tmp_path: Path) -> None:

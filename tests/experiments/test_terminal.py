@@ -12,7 +12,7 @@ from study_files import ROOT, write_study
 from experiments import run_study
 from experiments.reporting.records import Records
 from experiments.reporting.table import COLUMNS, _table
-from experiments.reporting.terminal import Stream, console, guarded, printable
+from experiments.reporting.terminal import Stream, console, guarded, printable, wrapped
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
 
@@ -31,7 +31,7 @@ CASES = {
     "stdout closed": (f"{PLAIN} >&-", {}),
     "stderr closed": (f"{PLAIN} 2>&-", {}),
     "nobody listens": (f"{PLAIN} --jobs 2 | true", {}),
-    "all closed": ("PYTHON -m experiments.run small.yaml --jobs 2 --out o <&- >&- 2>&-", {}),
+    "all closed": (f"{PLAIN} --jobs 2 <&- >&- 2>&-", {}),
     "ASCII": (PLAIN, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}),
     "odd settings": (
         "PYTHON -m experiments.run small.yaml --jobs 1 --out o",
@@ -82,10 +82,19 @@ def test_a_table_keeps_its_own_colours_only(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "1")
     inner = Terminal()
-    to = console(Stream(inner))  # type: ignore[arg-type]
+    to = console(Stream(inner))
     assert to.width == 20
     to.print("\x1b[31m[/x] :smile:", style="bold")
     assert inner.getvalue() == "\x1b[1m\\x1b[31m[/x] :smile:\x1b[0m\n"
+
+
+def test_a_terminal_breaks_between_words_a_pipe_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    text = "answer   two of h100-sxm, max_num_batched_tokens 8192"
+    lines = wrapped(text, Terminal(), 9).splitlines()
+    assert lines == ["answer   two of", "         h100-sxm,", "         max_num_batched_tokens",
+                     "         8192"]  # fmt: skip
+    assert wrapped(text, io.StringIO(), 9) == text
 
 
 def test_a_closed_stream_takes_everything() -> None:
@@ -103,7 +112,7 @@ def test_characters_without_a_place_are_written_out() -> None:
     stream = Stream(inner)
     stream.write("± 1")
     stream.flush()
-    assert inner.buffer.getvalue() == b"\\xb1 1"  # type: ignore[attr-defined]
+    assert inner.buffer.getvalue() == b"\\xb1 1"
 
 
 def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from page_rows import requests
 from study_files import run_cli, write_study
 
+from experiments.reporting import why
+from experiments.reporting.records import Records
+from experiments.reporting.why import parts_of, why_lines
 from experiments.running.api import load_study, run_study
 from experiments.running.lone import lone_ttft_s
 from experiments.study.build import scenario_of
@@ -34,6 +38,40 @@ def test_files_and_the_terminal_say_why(tmp_path: Path, capsys: pytest.CaptureFi
     bound = pd.read_csv(out / "binding.csv")
     assert set(bound["bound_by"]) <= set(RESOURCES)
     assert len(bound) == 2 * 400
+
+
+def test_parts_are_those_of_the_requests_about_a_percentile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of what is beyond on each side, 2.5% of all at most, and one request at least."""
+    columns = requests(1000)
+    ttft_s = np.sort(columns["first_token_s"] - columns["sent_s"])
+    rows = parts_of(columns, 0.0)
+
+    def at(rows: list[dict], percent: int) -> tuple[float, int]:
+        mine = [row for row in rows if (row["span"], row["percentile"]) == ("ttft", percent)]
+        (count,) = {row["requests"] for row in mine}
+        return sum(row["seconds"] for row in mine), count
+
+    for percent, first, last in ((0, 0, 1000), (50, 475, 525), (95, 925, 975), (99, 985, 995)):
+        assert at(rows, percent) == (pytest.approx(ttft_s[first:last].mean()), last - first)
+    few = requests(7)
+    longest_s = (few["first_token_s"] - few["sent_s"]).max()
+    assert at(parts_of(few, 0.0), 90) == (pytest.approx(longest_s), 1)
+    monkeypatch.setattr(why, "ROWS", 300)  # of many requests, some are taken apart at a time
+    for row, other in zip(rows, parts_of(columns, 0.0), strict=True):
+        assert other == pytest.approx(row)
+
+
+def test_parts_of_less_than_a_hundredth_are_not_told() -> None:
+    shares = {"queue": 0.7, "prefill": 0.294, "api": 0.006}
+    rows = [
+        {"point": 1, "span": "ttft", "percentile": 99, "part": part, "seconds": share,
+         "share": share}
+        for part, share in shares.items()
+    ]  # fmt: skip
+    (line,) = why_lines(Records.of(rows), Records({"point": [1]}))
+    assert line == "point 1: TTFT p99 1,000 ms: queue 70%, prefill 29%"
 
 
 BOUND = {

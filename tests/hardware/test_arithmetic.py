@@ -7,11 +7,12 @@ import pytest
 from hardware.arithmetic import runnable
 from hardware.gpu import UnsupportedPrecisionError, load_gpu
 from hardware.group import Group
+from model.from_config import spec_from_config
 from model.ops import rank_weight_bytes, tensor_parallel_sizes
 from model.precision import precision
 from model.quantization.scheme import MXFP4_MARLIN, MXFP4_ONLY
 from model.sharding import cut_scales
-from model.spec import DecoderSpec, load_spec, spec_from_config
+from model.spec import DecoderSpec, load_spec
 from sim.settings.engine_config import EngineConfig, precision_of
 
 LLAMA: dict[str, Any] = {

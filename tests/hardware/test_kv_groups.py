@@ -30,7 +30,7 @@ class Keeps(Attention):
     kept: tuple[Cache, ...] = ()
 
     @property
-    def caches(self) -> tuple[Cache, ...]:  # type: ignore[override]
+    def caches(self) -> tuple[Cache, ...]:
         return self.kept
 
 
@@ -66,7 +66,7 @@ def model(*mixers: Attention) -> DecoderSpec:
 
 
 def layout(spec: DecoderSpec, **changes: object) -> KvLayout:
-    return kv_layout(spec, precision=BF16, **changes)  # type: ignore[arg-type]
+    return kv_layout(spec, precision=BF16, **changes)
 
 
 GPT_OSS_120B = model(*[heads(8, 64, 128), heads(8, 64)] * 18)
@@ -207,6 +207,27 @@ def test_as_many_longest_requests_as_servers_log(
     assert round(found / cut.most_blocks(longest, in_flight), 2) == at_a_time
 
 
+@pytest.mark.parametrize(
+    ("name", "card", "gib", "quantization", "kv", "tokens", "seqs", "share", "version", "logged"),
+    [
+        # The first two above: what is left for KV, of whole ledgers.
+        ("qwen3.5-27b", "h200-sxm", 139.8, None, "auto", 16_384, 16, 0.9, "0.19.0",
+         1487 * 51_380_224 / GIB),
+        ("qwen3.5-35b-a3b", "rtx-5090", 31.37, "fp4", "fp8", 8192, 1, 0.92, "0.24.0", 5.98),
+    ],
+)  # fmt: skip
+def test_models_that_see_profile_their_encoder(
+    name: str, card: str, gib: float, quantization: str | None, kv: str, tokens: int, seqs: int,
+    share: float, version: str, logged: float,
+) -> None:  # fmt: skip
+    entry = memory_ledger(MemoryDemand(
+        spec=load_spec(name), gpu=load_gpu({"like": card, "memory_bytes": round(gib * GIB)}),
+        precision=precision("bfloat16", quantization, kv), gpu_memory_utilization=share,
+        max_num_batched_tokens=tokens, max_num_seqs=seqs, max_model_len=32_768, version=version,
+    ))  # fmt: skip
+    assert entry.kv_bytes / GIB == pytest.approx(logged, rel=0.05)
+
+
 def test_a_window_of_gpt_oss_beside_full_layers() -> None:
     """vLLM issue 27508: 131,072 tokens of gpt-oss-120b need 4.54 GiB."""
     cut = layout(GPT_OSS_120B, version="0.11")
@@ -218,11 +239,11 @@ def test_latent_attention_needs_room_to_expand_its_past() -> None:
     """65,536 tokens x 16 heads x (128 + 128) x 2 bytes, and four times the hidden states."""
     spec = load_spec("deepseek-v2-lite")
     limits = {"precision": BF16, "max_num_batched_tokens": 2048, "max_num_seqs": 8}
-    entry = memory_ledger(MemoryDemand(spec=spec, gpu=load_gpu("h100"), version="0.15", **limits))  # type: ignore[arg-type]
+    entry = memory_ledger(MemoryDemand(spec=spec, gpu=load_gpu("h100"), version="0.15", **limits))
     assert entry.activations.bytes == 2 * (65_536 * 16 * 256 + 2048 * 4 * 2048)
     short = memory_ledger(
         MemoryDemand(spec=spec, gpu=load_gpu("h100"), version="0.15", max_model_len=512, **limits)
-    )  # type: ignore[arg-type]
+    )
     assert short.activations.bytes < entry.activations.bytes
 
 

@@ -1,5 +1,7 @@
 """Terms of the memory ledger, each by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from hardware.engines.table import Sampler, vllm
@@ -11,6 +13,7 @@ from hardware.memory.profile_run import (
     cold_compile_bytes,
     expert_workspace_bytes,
     forward_bytes,
+    latent_context_numbers,
     sampler_bytes,
     sampler_of,
 )
@@ -76,8 +79,24 @@ def test_experts_run_in_chunks_until_their_workspace_stays() -> None:
     assert forward_bytes(run("mixtral-8x7b", 2048), 65536) == 2048 * (4 * 4096 + each) * 2
     assert forward_bytes(run("mixtral-8x7b", 2048), 512) == (2048 * 4 * 4096 + 512 * each) * 2
     assert forward_bytes(run("mixtral-8x7b", 2048), None, stays=True) == 2048 * 4 * 4096 * 2
+    # Two data-parallel ranks: this one's experts get the tokens of both, which are gathered.
+    both = replace(run("mixtral-8x7b", 2048), dp=2)
+    numbers = 2048 * 4 * 4096 + 4096 * each + 4096 * 4096
+    assert forward_bytes(both, 65536) == numbers * 2
     assert expert_workspace_bytes(run("mixtral-8x7b", 2048)) == 2048 * 2 * 3 * 14336 * 2
     assert expert_workspace_bytes(run("llama-3-8b")) == 0
+
+
+def test_latents_are_expanded_for_eight_long_requests_or_four_blocks_of_each() -> None:
+    """DeepSeek-V3: 128 heads of 128 + 128 numbers; 65,536 tokens at most."""
+    one = replace(run("deepseek-v3", 64, seqs=256, tp=8), max_model_len=1000)
+    (mixer,) = {layers.mixer for layers in one.spec.layers}
+    for changes, tokens in (
+        ({}, 4 * 256 * 16), ({"max_seqs": 8}, 8 * 1000),
+        ({"max_model_len": 100_000}, 65_536), ({"block_tokens": 128}, 65_536),
+    ):  # fmt: skip
+        assert latent_context_numbers(replace(one, **changes), mixer) == tokens * 16 * 256
+    assert forward_bytes(one, None) == (4 * 256 * 16 * 16 * 256 + 64 * 4 * 7168) * 2
 
 
 def test_the_largest_moment_counts_and_is_named() -> None:
@@ -87,6 +106,23 @@ def test_the_largest_moment_counts_and_is_named() -> None:
     layers = activation_peak(run("llama-3-8b", 8192, 1), memory, version_key("0.9"))
     assert layers.what == "largest step: layers, 8192 tokens"
     assert layers.bytes == 8192 * (3 * 14336 + 4 * 4096) * 2
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_the_largest_image_goes_through_the_encoder(tp: int) -> None:
+    """65,536 patches: 1,536 pixels in 4 and 2 bytes, 3 rows of 1,152, twice 4,304 in the MLP."""
+    small = run("qwen3.6-27b", tokens=2048, seqs=1, tp=tp)
+    image = 65_536 * 2 * (3 * 1536 + 3 * 1152 + 2 * 4304 // tp)
+    peak = activation_peak(small, vllm().memory, version_key("0.30"))
+    assert (peak.bytes, peak.what) == (image, "largest step: an image of the greatest size")
+    # In front of a large step of text there are 16,384 rows of 5,120 that came out.
+    large = run("qwen3.6-27b", tokens=32_768, seqs=1, tp=tp)
+    assert activation_peak(large, vllm().memory, version_key("0.30")).bytes == (
+        forward_bytes(large, None) + 16_384 * 5120 * 2
+    )
+    behind = replace(small, embeds=False)
+    assert activation_peak(behind, vllm().memory, version_key("0.30")).bytes < image
+    assert load_spec("qwen3-8b").encoder_peak is None
 
 
 def test_a_first_start_holds_a_copy_of_the_embedding() -> None:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from model.from_config import spec_from_config
 from model.ops import rank_weight_bytes
 from model.precision import precision
-from model.spec import DecoderSpec, spec_from_config
+from model.spec import DecoderSpec
 
 LLAMA = {
     "model_type": "llama",

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from model.from_config import spec_from_config
 from model.mixers.delta import DeltaRule
 from model.mixers.latent import LatentAttention
 from model.mixers.lightning import Lightning
-from model.spec import UnknownArchitectureError, spec_from_config
+from model.spec import UnknownArchitectureError
 
 LING: dict[str, Any] = {
     "model_type": "bailing_hybrid",

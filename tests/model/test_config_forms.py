@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from model.families.registry import FAMILIES
+from model.from_config import spec_from_config
 from model.spec import (
     ConfigError,
     UnknownArchitectureError,
     UnknownModelError,
     load_spec,
-    spec_from_config,
 )
 from model.unmodelled import MISSING
 

@@ -15,7 +15,7 @@ from model.families import (
     mixture_rows,
     registry,
 )
-from model.spec import spec_from_config
+from model.from_config import spec_from_config
 from tests.model.family_cases import (
     ALIKE,
     CASES,

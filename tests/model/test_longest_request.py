@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from model.spec import ConfigError, spec_from_config
+from model.from_config import spec_from_config
+from model.spec import ConfigError
 
 TINY = {
     "model_type": "llama",

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from model.families.registry import FAMILIES
-from model.spec import spec_from_config
+from model.from_config import spec_from_config
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64,

@@ -4,9 +4,9 @@ import pytest
 from test_mixed_families import CASES, SMALL
 
 from model.families.registry import FAMILIES
+from model.from_config import spec_from_config
 from model.ops import sequence_operators, token_operators
 from model.precision import precision
-from model.spec import spec_from_config
 
 TOKENS = 7
 GROUPED = ("o_a_proj",)

@@ -11,6 +11,7 @@ from model.mixers.beside import Beside
 from model.mixers.block_sparse import BlockSparse
 from model.mixers.compressed import ChosenEntries, CompressedAttention
 from model.mixers.delta import DeltaRule
+from model.mixers.expanded import ExpandedLatent
 from model.mixers.index import Index
 from model.mixers.latent import LatentAttention
 from model.mixers.lightning import Lightning
@@ -68,6 +69,7 @@ ALL: tuple[Mixer, ...] = (
     COMPRESSED, replace(COMPRESSED, every=128, index=None, overlap=1),
     replace(COMPRESSED, every=0, index=None, overlap=1), Beside(HEADS, MAMBA2),
     BlockSparse(heads=HEADS, index_heads=2, index_dim=8, block_tokens=16, blocks=4),
+    ExpandedLatent(LATENT),
 )  # fmt: skip
 
 
@@ -75,7 +77,7 @@ def decoded(
     mixer: Mixer, context: int, sequences: int = 1, tp: int = 1, numbers: object = BF16
 ) -> dict[str, Operator]:
     attended = attended_by_decodes(mixer.caches, sequences, sequences * context)
-    share = Share((0,), numbers, tp)  # type: ignore[arg-type]
+    share = Share((0,), numbers, tp)
     return {one.name: one for one in mixer.attention(attended, share, fused=True, decode=True)}
 
 
@@ -83,6 +85,25 @@ def filled(mixer: Mixer, chunk: int, past: int = 0) -> dict[str, Operator]:
     attended = attended_by_chunk(mixer.caches, chunk, past)
     operators = mixer.attention(attended, Share((0,), BF16, 1), fused=True, decode=False)
     return {one.name: one for one in operators}
+
+
+def test_expanded_latents_are_kept_and_read_as_heads() -> None:
+    """MiniCPM3-4B: 2 x 40 heads x 96 numbers a position, where the latent has 288."""
+    latent = LatentAttention(
+        hidden_size=2560, num_heads=40, q_lora_rank=768, kv_lora_rank=256, qk_nope_head_dim=64,
+        qk_rope_head_dim=32, v_head_dim=64,
+    )  # fmt: skip
+    whole = ExpandedLatent(latent)
+    assert [cache.token_bytes(2) for cache in whole.caches] == [2 * 40 * 96 * 2]
+    assert [cache.token_bytes(2, 4) for cache in whole.caches] == [2 * 10 * 96 * 2]
+    assert [matrix.parameters for matrix in whole.matrices] == [
+        matrix.parameters for matrix in latent.matrices
+    ]
+    assert not any(matrix.unpacked for matrix in whole.matrices)
+    one = decoded(whole, 4096)["attention"]
+    assert one.flops == 40 * 4096 * (4 * 96 + 3)
+    assert one.bytes == 2 * (2 * 40 * 96 * (4096 + 1) + 40 * 2 * 96)
+    assert decoded(whole, 4096, tp=4)["attention"].flops == one.flops / 4
 
 
 @pytest.mark.parametrize("tp", [1, 8])
@@ -195,10 +216,10 @@ def test_work_is_linear_in_what_is_attended(mixer: Mixer, decode: bool) -> None:
         counts = attended_by_chunk(mixer.caches, 96, 32)
         scaled = replace(
             counts,
-            sequences=counts.sequences * times,  # type: ignore[operator]
-            rows=counts.rows * times,  # type: ignore[operator]
-            pairs=tuple(each * times for each in counts.pairs),  # type: ignore[operator]
-            entries=tuple(each * times for each in counts.entries),  # type: ignore[operator]
+            sequences=counts.sequences * times,
+            rows=counts.rows * times,
+            pairs=tuple(each * times for each in counts.pairs),
+            entries=tuple(each * times for each in counts.entries),
         )
         return mixer.attention(scaled, share, fused=True, decode=decode)
 

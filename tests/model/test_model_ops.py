@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from model.alike import attention_of
+from model.from_config import spec_from_config
 from model.mlps.experts import Experts
 from model.ops import (
     Operator,
@@ -19,7 +20,7 @@ from model.ops import (
     token_operators,
 )
 from model.precision import Precision, precision
-from model.spec import load_spec, spec_from_config
+from model.spec import load_spec
 from tests.model.small_steps import (
     BF16,
     LLAMA_2_7B,

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from model.alike import dense_of
+from model.from_config import spec_from_config
 from model.mixers.attention import Attention
 from model.mixers.mixer import Rotary
 from model.mlps.dense import Dense
 from model.norm import Norm
 from model.quantization.checkpoint import Checkpoint
 from model.shape import Embedding, Head, Layers
-from model.spec import ConfigError, DecoderSpec, catalogue, load_spec, spec_from_config
+from model.spec import ConfigError, DecoderSpec, catalogue, load_spec
 from tests.model.catalogue_counts import COUNTED, PUBLISHED_PARAMETERS
 
 TINY_LLAMA: dict[str, Any] = {

@@ -6,7 +6,8 @@ import pytest
 
 from model.families.left_out import LEFT_OUT
 from model.families.other_names import OTHER_NAMES
-from model.spec import ConfigError, spec_from_config
+from model.from_config import spec_from_config
+from model.spec import ConfigError
 
 LAYERS = {"num_hidden_layers": 4}
 NOT_ALONE = {"glm4v_text", "glm4v_moe_text", "glm_ocr_text", "paddleocr_vl_text"} | {

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.alike import dense_of
+from model.from_config import spec_from_config
 from model.ops import rank_weight_bytes, tensor_parallel_sizes
 from model.precision import precision
 from model.quantization.methods import READERS
-from model.spec import ConfigError, load_spec, spec_from_config
+from model.spec import ConfigError, load_spec
 from tests.model.quantized_configs import (
     FLOAT8,
     FP8_NUMBERS,

@@ -129,7 +129,7 @@ def test_command_leaves_a_folder_and_repeats_itself(
 
 
 def test_a_killed_search_goes_on(tmp_path: Path) -> None:
-    text = SMALL.replace("run_requests: 2000", "run_requests: 20000")
+    text = SMALL.replace("run_requests: 2000", "run_requests: 5000")
     path, out = study(tmp_path, text), tmp_path / "out"
     kill_search("capacity", path, out)
     assert run(path, "--out", out) == 0
@@ -149,6 +149,18 @@ def test_a_serving_study_is_searched_at_each_point(
     told = capsys.readouterr()
     assert "rate_per_s is searched, so it is not swept" in told.err
     assert "engine.max_num_seqs=16: capacity" in told.out
+
+
+@pytest.mark.parametrize(
+    ("key", "requests"), [("workload.lengths.prompt.max", "2,000"), ("cluster.replicas", "3,000")]
+)
+def test_a_dry_run_says_how_long_runs_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, requests: str
+) -> None:
+    assert run(study(tmp_path), "--vary", key, "--dry-run") == 0
+    told = capsys.readouterr().out
+    assert f"{key} at 1 point, " in told
+    assert f"runs of {requests} requests" in told
 
 
 def test_replicas_have_a_smallest_number(

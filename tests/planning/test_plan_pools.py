@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from test_plan import SMALL, loaded, rows, run, study
+from test_plan import PRICES, SMALL, loaded, rows, run, study
 
 from experiments.cli.run import main as run_main
 from experiments.planning.plan.reading import read_plan
@@ -28,7 +28,9 @@ candidates:
 
 
 def planned(folder: Path, candidates: str, *words: str) -> Path:
-    text = SMALL.replace(CANDIDATES, candidates).replace("{t4: 0.5,", "{t4: 0.5, h100-sxm: 4,")
+    text = SMALL.replace(CANDIDATES, candidates)
+    if "h100-sxm" in candidates:
+        text = text.replace(PRICES, "prices: {h100-sxm: 4}")
     out = folder / "out"
     assert run(study(folder, text), "--out", out, "--set", "also=[]", *SHORT, *words) == 0
     return out

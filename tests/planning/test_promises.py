@@ -65,7 +65,7 @@ def test_of_several_promises_the_one_that_is_missed_first_binds(tmp_path: Path) 
     """Each alone, then both: what the pair takes is what the harder of them takes."""
     hard = found(tmp_path, "{ttft_p95_s: 0.1}")
     easy = found(tmp_path, "{e2e_p50_s: 0.45}")
-    assert hard.value < 0.97 * easy.value
+    assert hard.value < 0.98 * easy.value
     both = found(tmp_path, "{ttft_p95_s: 0.1, e2e_p50_s: 0.45}")
     assert both.binds == "ttft_p95_s"
     assert both.value == pytest.approx(hard.value, rel=1e-12)

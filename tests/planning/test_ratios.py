@@ -4,7 +4,7 @@ from math import gcd
 from pathlib import Path
 
 import pytest
-from test_plan import SMALL, study
+from test_plan import PRICES, SMALL, study
 
 from experiments.planning.bounds import rates_of
 from experiments.planning.plan.candidates import built
@@ -38,7 +38,9 @@ def text(candidates: str = ROLES, ratios: str = "ratios: 2\n") -> str:
     found = found.replace(CANDIDATES, candidates).replace("rate_per_s: 600", "rate_per_s: 150")
     if candidates.startswith("cluster:"):
         found = found.replace("cluster: {router: least_requests}\n", "")
-    return found.replace("{t4: 0.5,", "{t4: 0.5, h100-sxm: 4,").replace("2000", "500")
+    if "h100-sxm" in candidates:
+        found = found.replace(PRICES, "prices: {h100-sxm: 4}")
+    return found.replace("2000", "500")
 
 
 def ratios(folder: Path, written: str) -> list[tuple[int, ...]]:

@@ -7,9 +7,9 @@ from experiments.planning.sequential import LOOKS, Verdict, decide, is_over
 ALLOWED = 0.01
 
 
-def runs(rng: np.random.Generator, share: float, count: int = 10) -> list[list[tuple[int, int]]]:
+def runs(rng: np.random.Generator, share: float) -> list[list[tuple[int, int]]]:
     """Batches of 5,000 whose shares vary as those of a queue do: gamma, with a skewness of 2."""
-    shares = rng.gamma(1.0, share, size=(count, 5))
+    shares = rng.gamma(1.0, share, size=(LOOKS[-1], 5))
     return [[(int(rng.binomial(5000, min(one, 1.0))), 5000) for one in row] for row in shares]
 
 
@@ -42,7 +42,7 @@ def test_it_ends_when_it_hardly_can_be_kept() -> None:
         raise AssertionError("the last look ends it")
 
     near = [ended(0.011, seed) for seed in range(200)]
-    assert sum(look for _, look in near) / 200 < 5
+    assert sum(look for _, look in near) / 200 < LOOKS[-1] / 3
     for share in (0.006, 0.008):
         early = sum(ended(share, seed)[0] is Verdict.KEPT for seed in range(200))
         spent = sum(

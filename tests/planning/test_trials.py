@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from test_windows import study
 
+from experiments.planning.lengths import long_enough
+from experiments.planning.probes import shorter
 from experiments.planning.progress import Lines
 from experiments.planning.promises import Promise
 from experiments.planning.samples import READ, Sample, sample_of, waited
 from experiments.running.pieces import NOTHING, is_whole, read_columns, read_piece, simulate_to
+from workloads.arrivals import ClosedLoop, Poisson
 
 
 def test_a_search_reads_the_same_of_a_piece_with_nothing_else(tmp_path: Path) -> None:
@@ -26,6 +29,25 @@ def test_a_search_reads_the_same_of_a_piece_with_nothing_else(tmp_path: Path) ->
     assert one.measured == other.measured > 1000
     assert (one.arrival_s == other.arrival_s).all()
     assert all((one.missed[key] == other.missed[key]).all() for key in one.missed)
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "measured"),
+    [
+        (ClosedLoop(users=50), 1500 - 600),  # as much of them as of a whole run
+        (Poisson(rate_per_s=2.0), 1500 - 150),
+    ],
+)
+def test_a_short_run_leaves_out_the_rush_of_users_who_begin(
+    arrivals: Poisson | ClosedLoop, measured: int
+) -> None:
+    whole = study()
+    changes = {"duration_s": None, "num_requests": 6000, "arrivals": arrivals}
+    workload = whole.workload.model_copy(update=changes)
+    short = shorter(long_enough(whole.model_copy(update={"workload": workload}), 6000))
+    assert short.workload.num_requests is not None
+    assert short.warmup_fraction is not None
+    assert short.workload.num_requests * (1 - short.warmup_fraction) == measured
 
 
 def test_runs_of_an_earlier_call_do_not_count_for_the_time_left() -> None:

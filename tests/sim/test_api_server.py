@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.api_server import all_reached_s
+from sim.engine.journal import Journal, pack_segment
 from sim.measuring.decomposition import decomposition
 from sim.measuring.latencies import request_latencies
 from sim.measuring.token_gaps import token_gaps
@@ -11,7 +14,9 @@ from sim.recording.result import FINISHED
 from sim.settings.cluster_config import ClientConfig
 from sim.settings.scenario import ApiTime
 from sim.simulation import can_be_split, simulate, simulate_part, whole
+from sim.traffic.outbox import Outbox
 from tests.sim import small
+from tests.tries import tries
 
 IN = {"api_request_s": 0.3, "api_token_s": 0.01, "api_loop_request_s": 0.1}
 
@@ -118,3 +123,32 @@ def test_parts_of_a_run_are_as_the_whole() -> None:
     for name, column in at_once.requests.items():
         np.testing.assert_array_equal(column, put_together.requests[name])
     np.testing.assert_array_equal(np.asarray(at_once.seen_s), np.asarray(put_together.seen_s))
+
+
+@tries(100)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 2), st.lists(st.floats(0.5, 2.0), min_size=1)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(1, 4),
+)
+def test_steps_that_cannot_wait_need_not_be_looked_at(
+    segments: list[tuple[int, int, list[float]]], together: int
+) -> None:
+    """Streams of a segment and who joins it, and its steps, none of them shorter than 0.5 s."""
+    plain, calm = Outbox(0.05), Outbox(0.05)
+    calm.calm_s = 0.45
+    journal, now_s = Journal(1 << 20), 0.0
+    for at in range(0, len(segments), together):
+        for decodes, joined, lengths_s in segments[at : at + together]:
+            journal.segments += pack_segment(
+                now_s, now_s + sum(lengths_s), len(lengths_s), decodes, 0, 0, joined, 0, 0, 0
+            )
+            for length_s in lengths_s:
+                now_s += length_s
+                journal.step_end_s.append(now_s)
+            journal.steps += len(lengths_s)
+        assert calm.last_seen_s(journal) == plain.last_seen_s(journal)
+        assert calm.free_s == plain.free_s

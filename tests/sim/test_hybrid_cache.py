@@ -225,18 +225,19 @@ def test_until_0_19_room_for_a_prompt_includes_what_windows_give_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "order", "ahead", "blocks"),
-    [(12, "priority", False, 90), (12, "fcfs", True, 90), (5, "fcfs", True, 60),
-     (5, "priority", True, 130), (12, "fcfs", False, 130)],
+    ("windows", "order", "ahead", "blocks"),
+    [([12], "priority", False, 90), ([12], "fcfs", True, 90), ([5], "fcfs", True, 60),
+     ([5], "priority", True, 130), ([12], "fcfs", False, 130), ([12, 12, 12], "fcfs", True, 180),
+     ([5, 5], "priority", True, 120), ([5, 5, 5], "fcfs", False, 120)],
 )  # fmt: skip
 def test_what_windows_leave_while_others_are_thrown_out_is_found_as_by_the_reference(
-    window: int, order: str, ahead: bool, blocks: int
+    windows: list[int], order: str, ahead: bool, blocks: int
 ) -> None:
-    """With every block of a window kept: who is thrown out finds what it had left behind, also of
-    its answer and where blocks fall short."""
+    """With every block of a window kept, in one group or in several alike: who is thrown out finds
+    what it had left behind, also of its answer and where blocks fall short."""
     scenario = small.scenario(
         scheduler="chunked_prefill", max_num_seqs=9, num_gpu_blocks=blocks, block_size=4,
-        max_num_batched_tokens=50, max_model_len=200, windows=(window, None), version="0.33",
+        max_num_batched_tokens=50, max_model_len=200, windows=(*windows, None), version="0.33",
         async_scheduling=ahead, enable_prefix_caching=True, watermark=0.0, order=order,
         prefix_cache_retention_interval="dense",
     )  # fmt: skip

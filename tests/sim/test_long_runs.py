@@ -204,8 +204,9 @@ def test_memory_grows_by_at_most_145_bytes_a_request(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(recorder, "FULL_STEPS", 2048)
     monkeypatch.setattr(blocks, "SEGMENTS", 1024)
     monkeypatch.setattr(blocks, "STEPS", 1024)
-    monkeypatch.setattr("sim.measuring.percentiles.FEW", 1024)
-    monkeypatch.setattr("sim.measuring.percentiles._DIGIT_BITS", 8)
+    monkeypatch.setattr("sim.measuring.weighted.SHORT", 1024)
+    monkeypatch.setattr("sim.measuring.weighted.FEW", 1024)
+    monkeypatch.setattr("sim.measuring.weighted._DIGIT_BITS", 8)
     monkeypatch.setattr("sim.source._BLOCK", 64)
     setup = small.scenario(max_num_seqs=16)
     _peak_bytes(setup, 100)  # loads what is loaded late

@@ -6,21 +6,27 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from sim.measuring.bins import bin_of
 from sim.measuring.caveats import caveats
 from sim.measuring.latencies import LATENCIES
 from sim.measuring.metrics import METRICS, summarise
-from sim.measuring.percentiles import percentiles, unsupported, weighted_statistics
+from sim.measuring.percentiles import percentiles, unsupported
 from sim.measuring.slo import Slo
 from sim.measuring.timeline import timeline
 from sim.measuring.token_gaps import token_gaps
+from sim.measuring.weighted import weighted_statistics
 from tests.sim.toy_metrics import interpolated, reference, reference_kv
 from tests.sim.toy_runs import BLOCKS, done, scenario, toy_run
 from tests.tries import tries
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @tries(200)
@@ -118,7 +124,7 @@ def test_warmup_fraction_is_checked() -> None:
 @pytest.mark.parametrize("limit", [{"ttft_s": 0.0}, {"itl_s": 1.0}, {"attainment": 1.5}])
 def test_slo_refuses(limit: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(limit))):
-        Slo(**limit)  # type: ignore[arg-type]
+        Slo(**limit)
 
 
 def test_caveats() -> None:
@@ -169,9 +175,19 @@ def test_percentiles_of_nothing() -> None:
     nothing = np.empty(0)
     assert np.isnan(percentiles(nothing)).all()
     for sample in ([], [(nothing, np.empty(0, np.int64))], [(np.ones(1), np.zeros(1, np.int64))]):
-        mean, tail = weighted_statistics(partial(iter, sample))
+        mean, tail, counts = weighted_statistics(partial(iter, sample))
         assert math.isnan(mean)
+        assert not counts
         assert np.isnan(tail).all()
+
+
+def counted(values: Floats, weights: Ints) -> dict[int, int]:
+    """The weight in each bin, value by value."""
+    expected: dict[int, int] = {}
+    for number, weight in zip(bin_of(values).tolist(), weights.tolist(), strict=True):
+        if weight:
+            expected[number] = expected.get(number, 0) + weight
+    return expected
 
 
 @pytest.mark.parametrize(("short", "few"), [(100, 0), (8, 0), (0, 4), (0, 100)])
@@ -189,14 +205,15 @@ def test_percentiles_of_nothing() -> None:
 def test_weighted_statistics_expand(
     short: int, few: int, pairs: list[tuple[float, int]], size: int
 ) -> None:
-    """Sorted at once, searched digit by digit, or searched until few are left."""
+    """Sorted at once, searched digit by digit, or searched until few are left; counted in bins."""
     values, weights = (np.array(column) for column in zip(*pairs, strict=True))
     rows = range(0, len(values), size)
     sample = [(values[row : row + size], weights[row : row + size]) for row in rows]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sim.measuring.percentiles.FEW", few)
-        patch.setattr("sim.measuring.percentiles.SHORT", short)
-        mean, found = weighted_statistics(partial(iter, sample))
+        patch.setattr("sim.measuring.weighted.FEW", few)
+        patch.setattr("sim.measuring.weighted.SHORT", short)
+        mean, found, counts = weighted_statistics(partial(iter, sample))
+    assert counts == counted(values, weights)
     if weights.sum():
         ordered = np.sort(np.repeat(values, weights))
         ranks = [-(-percent * len(ordered) // 100) - 1 for percent in (50, 90, 95, 99)]

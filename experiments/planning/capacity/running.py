@@ -30,7 +30,7 @@ FILES = frozenset(
 )
 OF_A_TEST = 1.5
 """A run of a test is so many times as long as one of a search, as it is cut into batches."""
-EXPECTED_RUNS = 45
+EXPECTED_RUNS = 32
 """Of one point: a handful to find the neighbourhood, the rest around the answer."""
 SAFE, FULL = 0.85, 1.02
 """Shares of the capacity: replicas are first tried at one, and never fewer than at the other."""

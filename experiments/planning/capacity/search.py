@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.planning.capacity import running, words
-from experiments.planning.capacity.study import CapacityPlan, CapacityStudy, prepare_capacity
+from experiments.planning.capacity.study import (
+    REPLICAS,
+    CapacityPlan,
+    CapacityStudy,
+    prepare_capacity,
+)
 from experiments.planning.kinds import Told, ended
-from experiments.planning.lengths import Varied
+from experiments.planning.lengths import Varied, long_enough
 from experiments.planning.progress import SearchProgress
 from experiments.reporting.quantities import significant
 from experiments.reporting.words import calibration_notes
@@ -41,20 +46,21 @@ class CapacitySearch:
     def dry_run(self) -> list[str]:
         """Say what is searched at each point, and how long its runs are."""
         lines = [
-            f"{self.name}: {self.plan.key} at {len(self.plan.points)} points, "
+            f"{self.name}: {self.plan.key} at {_points(len(self.plan.points))}, "
             f"{words.slo_text(self.plan.study.slo)}"
         ]
         for point in self.plan.points:
             label = Setting(point.values, {}).label()
-            value = point.study
-            text = f"{label}: " if label else ""
+            text, fewest = f"{label}: " if label else "", self.plan.study.run_requests
             if self.plan.is_rate:
                 capacity_is = capacity_per_s(point.study)
                 text += f"capacity {significant(capacity_is)}/s, "
-                value = Varied(point.study, self.plan.key, self.plan.study.run_requests).at(
-                    0.8 * capacity_is
-                )
-            requests = value.workload.num_requests
+                one = Varied(point.study, self.plan.key, fewest).at(0.8 * capacity_is)
+            elif self.plan.key == REPLICAS:
+                one = long_enough(point.study, round(running.OF_A_TEST * fewest))
+            else:
+                one = long_enough(point.study, fewest)
+            requests = one.workload.num_requests
             each = f"{requests:,} requests" if requests is not None else "the whole workload"
             lines.append(f"{text}about {running.EXPECTED_RUNS} runs of {each}")
         return lines
@@ -82,3 +88,7 @@ class CapacitySearch:
 def search_of(loaded: Loaded) -> CapacitySearch:
     """Check a capacity study. Raises StudyError."""
     return CapacitySearch(prepare_capacity(loaded))
+
+
+def _points(count: int) -> str:
+    return f"{count} point{'s' if count > 1 else ''}"

@@ -106,6 +106,21 @@ def _value(one: Found) -> str:
     return words.get(one.found.outcome, f"≥ {value}")
 
 
+def _value_note(plan: CapacityPlan, one: Found) -> str:
+    """What stands below a value: that it has an interval, or why it has none."""
+    if isinstance(one.found, Smallest):
+        return f"of at most {plan.study.most}"
+    if one.found.outcome == "found":
+        known = not math.isnan(one.found.low)
+        return f"{100 * plan.study.confidence:g}% interval" if known else "no interval is known"
+    return {
+        "never": f"{significant(one.found.value)} is too much already",
+        "capacity": "kept until queues begin to grow",
+        "unbounded": "kept at all that was tried",
+        "undecided": "the misses do not grow with it there",
+    }[one.found.outcome]
+
+
 def _usd(one: Found) -> str:
     return DASH if math.isnan(one.usd_per_hour) else f"{one.usd_per_hour:,.2f}"
 
@@ -116,7 +131,7 @@ def _binds(plan: CapacityPlan, found: Highest) -> str:
 
 def _cards(plan: CapacityPlan, found: Sequence[Found]) -> list[dict[str, str]]:
     one = found[0]
-    told = [card(_key(plan), _value(one), f"{100 * plan.study.confidence:g}% interval")]
+    told = [card(_key(plan), _value(one), _value_note(plan, one))]
     if isinstance(one.found, Highest):
         share = one.found.value / one.capacity
         if not math.isnan(share):

@@ -78,7 +78,8 @@ def sentence(plan: CapacityPlan, one: Answer) -> str:
 def _found(plan: CapacityPlan, one: Answer, found: Highest, unit: str) -> str:
     value, low, high = (_value(plan, each) for each in (found.value, found.low, found.high))
     ends = "" if math.isnan(found.low) else f"{low} to {high}, {100 * plan.study.confidence:g}%"
-    if not plan.is_rate and all(float(at).is_integer() for at, _ in found.pair):
+    whole = not plan.is_rate and all(float(at).is_integer() for at, _ in found.pair)
+    if whole:
         text = f"highest {plan.key} {math.floor(found.value):,}: the limit is reached at {value}"
     else:
         text = f"highest {plan.key} {value}{unit}"
@@ -87,7 +88,10 @@ def _found(plan: CapacityPlan, one: Answer, found: Highest, unit: str) -> str:
         text += f", {100 * found.value / one.capacity:.0f}% of capacity"
     if found.binds:
         text += f"; {limit_text(found.binds, plan.study.slo)} binds"
-    misses = [f"at {_value(plan, at)}{unit} {percent(miss)} miss" for at, miss in found.pair]
+    misses = [
+        f"at {f'{at:,.0f}' if whole else _value(plan, at)}{unit} {percent(miss)} miss"
+        for at, miss in found.pair
+    ]
     return f"{text}; {', '.join(misses)}"
 
 

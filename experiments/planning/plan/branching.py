@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from experiments.planning.plan.candidates import Candidate
 from experiments.planning.probes import Probe, settle
-from experiments.planning.sequential import LOOKS, Verdict
+from experiments.planning.sequential import Verdict
 from experiments.planning.smallest import bisection
 from experiments.planning.trials import Ask
 
@@ -112,11 +112,12 @@ class Branching:
             for state in self.states
             for count, probe in sorted(state.probes.items())
             if probe.verdict is Verdict.UNDECIDED
-            and probe.most < LOOKS[-1]
+            and probe.most < probe.every
             and self._may_win(state, count)
         ]
         for state, count in asked:
-            state.probes[count].most = LOOKS[-1]
+            probe = state.probes[count]
+            probe.most = probe.every
         settle([state.probes[count] for state, count in asked], self.ask)
         for state, count in asked:
             if state.probes[count].verdict is Verdict.KEPT:

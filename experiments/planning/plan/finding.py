@@ -20,7 +20,7 @@ from experiments.planning.plan.sensitivity import (
 )
 from experiments.planning.probes import Probe, SteadyProbe, settle
 from experiments.planning.progress import SearchProgress
-from experiments.planning.sequential import LOOKS, Verdict
+from experiments.planning.sequential import Verdict
 from experiments.planning.trials import Trials
 from experiments.study.document import Study
 
@@ -271,7 +271,7 @@ class Finder:
             tests |= {"": one.state.probes.get(one.replicas - 1, tests[""])}  # asked already
         for pool, probe in tests.items():
             tests[pool] = probe = busiest_alone(probe) if isinstance(probe, DayProbe) else probe
-            probe.most = LOOKS[-1] if wins else max(probe.few, probe.runs)
+            probe.most = probe.every if wins else max(probe.few, probe.runs)
         settle(list(tests.values()), self.trials.ask)
         for pool, probe in tests.items():
             if one.one_down is None or _severity(probe) > _severity(one.one_down):

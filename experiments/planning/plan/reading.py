@@ -1,6 +1,6 @@
 """From the file of a plan to candidates that can be simulated, and every complaint about it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any
 from experiments.planning import keys
 from experiments.planning.plan.ratios import with_ratios
 from experiments.planning.plan.study import OWN, PlanStudy, window_s_of
-from experiments.planning.prices import usd_of
+from experiments.planning.prices import usd_of_each
 from experiments.planning.traffic import resampling
 from experiments.study import faults
 from experiments.study.document import Loaded, Study, validate
@@ -71,7 +71,9 @@ def read_plan(loaded: Loaded) -> PlanInput:
         settings, [point for point, _ in checked if point is not None], plan.ratios, raw,
         loaded.where(("ratios",)),
     )  # fmt: skip
-    priced = tuple(_priced(loaded, plan, each) for each in studies)
+    pools = [pool for each in studies for pool in each.cluster.all_pools]
+    prices = iter(usd_of_each(loaded, plan, pools))
+    priced = tuple(_priced(plan, each, prices) for each in studies)
     _check_workload(loaded, plan)
     swept = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
     notes = [*loaded.notes]
@@ -130,14 +132,14 @@ def _serving(raw: Mapping[str, Any]) -> dict[str, Any]:
     return serving
 
 
-def _priced(loaded: Loaded, plan: PlanStudy, study: Study) -> Study:
+def _priced(plan: PlanStudy, study: Study, prices: Iterator[float]) -> Study:
     """Return a candidate with one replica, the price of its GPUs, and traffic that has luck.
 
-    Of pools the replicas stay: they are their ratio.
+    Of pools the replicas stay: they are their ratio. Each of them takes the next of the prices.
     """
     workload = resampling(study.workload, window_s_of(plan.slo))
     pools = [
-        pool.model_copy(update={"gpu_usd_per_hour": usd_of(loaded, plan, pool)})
+        pool.model_copy(update={"gpu_usd_per_hour": next(prices)})
         for pool in study.cluster.all_pools
     ]
     changes: dict[str, object] = {"pools": pools}

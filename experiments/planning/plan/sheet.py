@@ -124,8 +124,8 @@ def _held(found: PlanFound, winner: Finalist) -> str:
 
 
 def _risk(found: PlanFound, winner: Finalist) -> str:
-    low, high = winner.risk_ends
-    ends = "" if math.isnan(low) else f"{percent(low)} to {percent(high)}; "
+    low, high = (percent(end) for end in winner.risk_ends)
+    ends = "" if low == high else f"{low} to {high}; "
     return f"{ends}{percent(found.demand.share)} may be taken"
 
 

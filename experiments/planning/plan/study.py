@@ -85,8 +85,8 @@ class PlanStudy(Study):
     failures: Failures | None = None
     """How often replicas are away. Default: the plan says whether one may be, and counts none."""
     prices: dict[str, Usd | Prices] = Field(default_factory=dict)
-    """USD per hour of one GPU, by its name: a number, or one per contract. Default:
-    cluster.gpu_usd_per_hour, or the catalogue's price on demand."""
+    """USD per hour of one GPU, by its name: a number, or one per contract; of GPUs that a candidate
+    has. Default: cluster.gpu_usd_per_hour, or the catalogue's price, which is one on demand."""
     contract: Contract = "on_demand"
     """Which of a GPU's prices is paid."""
     runners_up: int = Field(default=2, ge=0, le=20)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 NAN = math.nan
+COUNTS = ("windows", "least_replicas", "replicas", "tried_replicas")
 
 
 def plan_table(found: PlanFound) -> "DataFrame":
@@ -22,7 +23,7 @@ def plan_table(found: PlanFound) -> "DataFrame":
     import pandas as pd
 
     rows = [{"rank": rank, **_row(found, one)} for rank, one in enumerate(found.finalists, 1)]
-    return pd.DataFrame(rows)
+    return whole(pd.DataFrame(rows))
 
 
 def _row(found: PlanFound, one: Finalist) -> dict[str, Any]:
@@ -78,12 +79,18 @@ def candidates_table(found: PlanFound) -> "DataFrame":
                 "usd_per_hour": _usd(own[1]),
                 "tried_replicas": NAN if last is None else last,
                 "missed_share": NAN if last is None else tried[last].missed,
-                "runs": sum(probe.runs for probe in tried.values()),
+                "runs": sum(probe.asked for probe in tried.values()),
                 "fate": fate(found, one),
                 "why": why(found, one),
             }
         )
-    return pd.DataFrame(rows)
+    return whole(pd.DataFrame(rows))
+
+
+def whole(table: "DataFrame") -> "DataFrame":
+    """Return a table whose counts are whole numbers where some of them are missing."""
+    counts = [name for name in COUNTS if name in table]
+    return table.astype(dict.fromkeys(counts, "Int64"))
 
 
 def _usd(price: float) -> float:
@@ -144,4 +151,4 @@ def sensitivity_table(found: PlanFound) -> "DataFrame":
              NAN if count is None else count, _usd(usd), change.said)
         )  # fmt: skip
     columns = ["change", "held", "held_lo", "held_hi", "replicas", "usd_per_hour", "said"]
-    return pd.DataFrame(rows, columns=columns)
+    return whole(pd.DataFrame(rows, columns=columns))

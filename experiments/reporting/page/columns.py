@@ -4,14 +4,13 @@ What a metric is called and in which unit it is shown follows from its name, so 
 no line here.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.reporting.figure_layout import value_text
+from experiments.reporting.figure_layout import said, value_text
 from experiments.reporting.stats import SHARES, WITHOUT_INTERVAL
 from sim.measuring.latencies import LATENCIES
 from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
@@ -193,21 +192,6 @@ def setting_text(name: str, value: object) -> str:
         return f"{name} {text}"
     plain = isinstance(value, str) and value not in VAGUE and NAME.match(value)
     return text if plain else f"{name} {text}"
-
-
-def said(value: object) -> str:
-    """Write a swept value; a mapping, which tables hold as JSON, as ``lognormal mean 20 cv 1``."""
-    text = value_text(value)
-    try:
-        held = json.loads(text) if text.startswith("{") else None
-    except ValueError:
-        return text
-    if not held:
-        return text
-    kind = ("distribution", "process", "kind", "name")
-    words = [value_text(value) if key in kind else f"{key} {value_text(value)}"
-             for key, value in held.items()]  # fmt: skip
-    return " ".join(words)
 
 
 def plain_name(name: str) -> str:

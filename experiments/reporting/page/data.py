@@ -10,7 +10,7 @@ from itertools import chain, groupby
 from typing import Any
 
 from experiments.reporting.differences import SHOWN
-from experiments.reporting.figure_layout import value_text
+from experiments.reporting.figure_layout import said, value_text
 from experiments.reporting.page.columns import (
     VERDICT,
     VIEWS,
@@ -21,7 +21,6 @@ from experiments.reporting.page.columns import (
     label_of,
     named,
     plain_name,
-    said,
     setting_text,
     telling_keys,
 )
@@ -36,7 +35,7 @@ from sim.measuring.slo import Slo, percentile_limits
 Row = Mapping[str, Any]
 MOST_CURVES = 64
 """Points whose curves are shown; of more, the best and every so-manieth of the others."""
-MOST_CHOSEN = 6
+MOST_CHOSEN = 8
 MOST_WINDOWS = 480
 """Windows that are told apart; of more, several are shown as one: the worst of them."""
 DAYS_S = 3 * 3600
@@ -117,7 +116,7 @@ def _spans(parts: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
 
 def _point(row: Row, keys: Sequence[str], columns: Sequence[Column], state: str) -> dict[str, Any]:
     rests = [effective(row, each.metric) if each.views else math.inf for each in columns]
-    few = [[place, _digits(count, 1)] for place, count in enumerate(rests) if count < FIRM]
+    few = [[place, digits(count, 1)] for place, count in enumerate(rests) if count < FIRM]
     said_values = {place: said(row[key]) for place, key in enumerate(keys)
                    if str(row[key]).startswith("{")}  # fmt: skip
     return {
@@ -172,17 +171,17 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | bool) else value_text(value)
 
 
-def _digits(value: float, digits: int = 4) -> float | int | None:
+def digits(value: float, count: int = 4) -> float | int | None:
     """A number of so many significant digits; None for what is none."""
     if not math.isfinite(value):
         return None
-    found = float(f"{value:.{digits - 1}e}")
+    found = float(f"{value:.{count - 1}e}")
     return int(found) if found == int(found) and abs(found) < 1e15 else found
 
 
 def _ms(values: Iterable[float]) -> list[float | int | None]:
     """Seconds as milliseconds of three digits: what a chart can show."""
-    return [_digits(1e3 * value, 3) for value in values]
+    return [digits(1e3 * value, 3) for value in values]
 
 
 def _shares(values: Iterable[float]) -> list[int]:
@@ -192,7 +191,7 @@ def _shares(values: Iterable[float]) -> list[int]:
 
 
 def _per_cent(values: Iterable[float]) -> list[float | int | None]:
-    return [_digits(round(100 * value, 1)) for value in values]
+    return [digits(round(100 * value, 1)) for value in values]
 
 
 def _figure(row: Row, column: Column, state: str) -> Any:
@@ -200,8 +199,8 @@ def _figure(row: Row, column: Column, state: str) -> Any:
     metric = column.metric
     if state == "saturated" and metric.startswith(STEADY):
         return None
-    value = _digits(float(row.get(metric, math.nan)))
-    ends = [_digits(float(row.get(f"{metric}_{end}", math.nan))) for end in ("lo", "hi")]
+    value = digits(float(row.get(metric, math.nan)))
+    ends = [digits(float(row.get(f"{metric}_{end}", math.nan))) for end in ("lo", "hi")]
     return [value, *ends] if column.ends and ends[0] is not None else value
 
 
@@ -218,7 +217,7 @@ def _curves(
             if span in curve.parts
         },
         "time": {
-            "end": _digits(curve.end_s), "rate": [_digits(each, 3) for each in curve.rate],
+            "end": digits(curve.end_s), "rate": [digits(each, 3) for each in curve.rate],
             "ttft": _ms(curve.ttft_p99_s), "within": _per_cent(curve.within),
             "bound": [_shares(curve.bound.get(name, ())) for name in bound],
         },
@@ -257,7 +256,7 @@ def _differences(differences: Sequence[Row], rows: Sequence[Row]) -> dict[str, A
             [
                 row["point"], row["baseline"],
                 *(
-                    _digits(scale * float(row[end]), 3)
+                    digits(scale * float(row[end]), 3)
                     for end in ("baseline_value", "difference", "difference_lo", "difference_hi")
                 ),
                 int(row["starred"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.reporting.page import base
 from experiments.reporting.page.curves import Curves
-from experiments.reporting.page.data import page_data
+from experiments.reporting.page.data import digits, page_data
 from experiments.reporting.page.replicas import replica_table
 from experiments.reporting.pool_table import reported_pools
 from experiments.reporting.quantities import DASH, MISSING, significant, with_interval
@@ -73,6 +73,7 @@ def write_page(
         description=page.description,
         basis=page.basis,
         verdict=data["verdict"],
+        states=[point["state"] for point in data["points"]],
         wanted=data["wanted"],
         cards=cards(rows[best], page.gpus[best], limited=slo is not None),
         few=any("few" in point for point in data["points"]),
@@ -92,11 +93,14 @@ def write_page(
 
 
 def cards(row: Mapping[str, Any], gpus: int, *, limited: bool = True) -> list[dict[str, str]]:
-    """The figures of the best point that a buyer looks at first."""
+    """The figures of the best point that a buyer looks at first, from the digits of its table."""
 
     def figure(metric: str, factor: float = 1.0) -> str:
-        ends = (float(row.get(f"{metric}_{end}", math.nan)) * factor for end in ("lo", "hi"))
-        return with_interval(float(row.get(metric, math.nan)) * factor, *ends)
+        names = (metric, f"{metric}_lo", f"{metric}_hi")
+        values = (digits(float(row.get(name, math.nan))) for name in names)
+        return with_interval(
+            *(math.nan if value is None else float(f"{value * factor:.12g}") for value in values)
+        )
 
     def tail(metric: str) -> dict[str, str]:
         rests = effective(row, metric)
@@ -109,7 +113,7 @@ def cards(row: Mapping[str, Any], gpus: int, *, limited: bool = True) -> list[di
     lost = {"value": MISSING, "note": "saturated"}
     return [
         {"title": "USD/M output tokens", "value": figure("usd_per_million_output_tokens"),
-         "note": "on a fully paid hour"},
+         "note": "while it is this busy"},
         {"title": "GPUs", "value": f"{gpus:,}", "note": f"USD {figure('usd_per_hour')} per hour"},
         within if limited else {"title": "requests/s", "value": served, "note": ""},
         waiting | (lost if row.get("saturated", 0) > 0 else tail("ttft_p99_s")),

@@ -22,11 +22,19 @@ Interval = tuple[int, int]
 """Blocks from the first to before the second."""
 
 
+_NO_INTERVALS: Final[list[Interval]] = []
+_NO_RUNS: Final[list[Run]] = []
+_NO_RUNS_ALIKE: Final[list[tuple[Run, int]]] = []
+_NO_BLOCKS: Final[list[int]] = []
+"""Of all tables that have none of these, as most have: replaced, and never changed."""
+
+
 class Table:
     """Blocks of one request in one group."""
 
     __slots__ = (
-        "apart", "gone", "held", "hit", "keeps", "left", "named", "own", "solid", "watched",
+        "apart", "gone", "held", "hit", "keeps", "left", "left_alike", "named", "own", "solid",
+        "watched",
     )  # fmt: skip
 
     def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
@@ -40,13 +48,16 @@ class Table:
         """Behind the last block of which it is settled whether it can be found."""
         self.keeps: list[Interval] | None = None
         """Blocks behind the hit that can be found, if these are not all."""
-        self.own: list[Interval] = []
+        self.own = _NO_INTERVALS
         """Behind those, in all groups of a kind, and noted in the first of them: blocks that are
         kept, of a text that nobody else has. While it runs no one looks for them, and once it has
         ended no one can."""
-        self.left: list[Run] = []
+        self.left = _NO_RUNS
         """Of these, what a window has left behind: it is found if the request loses its blocks."""
-        self.apart: list[int] = []
+        self.left_alike = _NO_RUNS_ALIKE
+        """The same of all groups of a kind, one after the other in a run, and how many blocks each
+        of them left: noted in the first of them, until somebody has to know of each."""
+        self.apart = _NO_BLOCKS
         """Of states: blocks that are there before ``solid``, in order."""
         self.solid = 0
         """From here on every block is there, as far as any were taken."""
@@ -87,7 +98,23 @@ class Table:
         if own and own[-1][1] == first:
             own[-1] = (own[-1][0], end)
         else:
-            own.append((first, end))
+            self.own = [*own, (first, end)]
+
+    def leaves(self, run: Run) -> None:
+        """A window left behind what nobody else has; if it is ``watched``, what has a name, too."""
+        left = self.left
+        if left and left[0].after is None:  # those in front are taken first
+            left = [each for each in left if each.after is not None or each.holders]
+        self.left = left if left else []
+        self.left.append(run)
+
+    def leaves_alike(self, run: Run, blocks: int) -> None:
+        """So did those of all groups of a kind, so many blocks in each."""
+        left = self.left_alike
+        if left and left[0][0].after is None:
+            left = [each for each in left if each[0].after is not None]
+        self.left_alike = left if left else []
+        self.left_alike.append((run, blocks))
 
     def cut_own(self, end: int) -> int:
         """Take those before ``end`` out, which are all of one stretch; return where it began."""

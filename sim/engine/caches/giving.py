@@ -15,6 +15,8 @@ class Giving:
 
     def __init__(self, queue: FreeQueue, texts: Texts) -> None:
         self._queue, self._texts = queue, texts
+        self.apart = False
+        """Whether it matters of each group what its window left behind, while a request runs."""
 
     def before(
         self, tables: list[Table], kind: Kind, end: int, full: int, own: int = ANONYMOUS
@@ -44,11 +46,16 @@ class Giving:
 
     def own_before(self, tables: list[Table], kind: Kind, end: int, own: int) -> int:
         """The same of a request that runs, if all of these blocks are its own ones."""
-        first = tables[kind.first].cut_own(end)
+        table = tables[kind.first]
+        first = table.cut_own(end)
+        blocks = end - first
+        if not self.apart:
+            table.leaves_alike(self._loose(own, first, blocks * kind.count), blocks)
         for group in range(kind.first, kind.first + kind.count):
-            self._leave(tables[group], own, first, end)
+            if self.apart:
+                self._leave(tables[group], own, first, end)
             tables[group].gone = end
-        return (end - first) * kind.count
+        return blocks * kind.count
 
     def _alike(
         self, table: Table, kind: Kind, end: int, full: int, kept: int, own: int
@@ -90,7 +97,7 @@ class Giving:
                 at = run.first
             run.holders -= 1
             if table.watched:
-                table.left.append(run)
+                table.leaves(run)
             if not run.holders:
                 run.rest = None
                 queue.append(run)
@@ -100,15 +107,31 @@ class Giving:
         table.leave(end)
         return freed
 
-    def _leave(self, table: Table, own: int, first: int, end: int) -> None:
-        run = Run(own, first, end - first, 0, False)
+    def _loose(self, own: int, first: int, blocks: int) -> Run:
+        run = Run(own, first, blocks, 0, False)
         run.loose = True
         self._queue.append(run)
-        left = table.left
-        if left and left[0].after is None:  # those in front are taken first
-            left = [each for each in left if each.after is not None or each.holders]
-            table.left = left
-        left.append(run)
+        return run
+
+    def _leave(self, table: Table, own: int, first: int, end: int) -> None:
+        table.leaves(self._loose(own, first, end - first))
+
+    def tell_apart(self, tables: list[Table], kind: Kind) -> None:
+        """Note of each group of a kind what windows left behind in all of them at once."""
+        alike, tables[kind.first].left_alike = tables[kind.first].left_alike, []
+        for run, blocks in alike:
+            if run.after is None:
+                continue
+            taken = blocks * kind.count - run.count  # of the first groups, their last blocks first
+            for group in range(kind.first, kind.first + kind.count):
+                of_group = min(taken, blocks)
+                taken -= of_group
+                if of_group < blocks:
+                    part = Run(run.stream, run.first, blocks - of_group, 0, False)
+                    part.loose = True
+                    self._queue.put_before(part, run)
+                    tables[group].leaves(part)
+            self._queue.remove(run)
 
     def keep_left(self, table: Table, key: int) -> None:
         """Let what windows left behind, as far as it is there still, be found under a stream."""

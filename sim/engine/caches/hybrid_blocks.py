@@ -299,6 +299,7 @@ class HybridBlocks(GroupedPool):
         spans, own = sequence.spans, own_stream(sequence)
         for kind in self.kinds:
             kept, sequence.tables[kind.first].own = sequence.tables[kind.first].own, []
+            self._giving.tell_apart(sequence.tables, kind)
             for group in range(kind.first, kind.first + kind.count):
                 table = sequence.tables[group]
                 self._giving.keep_left(table, self._searcher.key(own, group))

@@ -58,7 +58,7 @@ class StateGroup(BlockGroup):
         have, need = self.taken(past), self.taken(end)
         first = need - self.takes(past, end, whole)
         if first > have:
-            table.apart += range(max(table.gone, table.solid), have)
+            table.apart = [*table.apart, *range(max(table.gone, table.solid), have)]
             table.solid = first
 
 

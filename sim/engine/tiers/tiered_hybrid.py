@@ -22,6 +22,7 @@ class TieredHybrid(HybridCache):
     ) -> None:
         super().__init__(num_blocks, groups, lag, settings)
         self._cut_short: set[Sequence] = set()
+        self._giving.apart = True  # a connector may watch it
 
     def find(self, sequence: Sequence) -> int:
         """See ``BlockPool``."""

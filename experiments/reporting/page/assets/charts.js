@@ -6,7 +6,7 @@ const charts = (() => {
   const NS = "http://www.w3.org/2000/svg";
   const SHAPES = ["circle", "square", "triangle", "diamond", "cross"];
   const DASHES = ["", "7 4", "2 3", "9 3 2 3", "4 2", "12 4"];
-  const COLOURS = 6, PARTS = 10;
+  const COLOURS = 6, PARTS = 10, MOST_TICKS = 14;
   // Of what comes n-th in its study: twelve differ in colour or shape, lines alone in their dash.
   const look = (n) => ({ colour: n, shape: SHAPES[n % 4], dash: Math.floor(n / COLOURS) });
 
@@ -118,7 +118,9 @@ const charts = (() => {
     // Two numbers make an axis: where the round ones leave fewer, finer ones.
     for (let raw = (high - low) / Math.max(1, most - 1); ; raw /= 2) {
       const power = Math.pow(10, Math.floor(Math.log10(raw)));
-      const fine = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= raw * 0.9999);
+      // Of 25 and 0.25 anybody makes steps, of 2.5 nobody.
+      const fine = power * (power === 1 ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10])
+        .find((factor) => factor * power >= raw * 0.9999);
       const step = whole ? Math.ceil(fine) : fine, found = [];
       for (let at = Math.ceil(low / step - 1e-9); at * step <= high * (1 + 1e-9); at++)
         found.push(Number((at * step).toPrecision(12)));
@@ -172,7 +174,7 @@ const charts = (() => {
 
   function xTicks(root, x, options, inner) {
     // As many as their texts leave room for.
-    let most = Math.max(2, Math.floor((inner.right - inner.left) / 52));
+    let most = Math.max(2, Math.min(MOST_TICKS, Math.floor((inner.right - inner.left) / 52)));
     let found = options.x.ticks || ticks(options.x.domain, options.x.log, most, options.x.whole);
     const widest = Math.max(...found.map((at) => options.x.text(at).length)) * 7 + 10;
     most = Math.max(2, Math.floor((inner.right - inner.left) / widest));

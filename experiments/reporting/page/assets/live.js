@@ -172,6 +172,8 @@
       for (const text of [card.note, card.few])
         if (text) charts.html(box, "span", { class: "line" }, text);
     }
+    el("notes").textContent = "";
+    for (const note of told.notes) charts.html(el("notes"), "li", {}, note);
     el("options").textContent = told.options || "(the study's own point)";
     if (!told.requests) drawDifferences(told.differences);
     drawCharts(told);

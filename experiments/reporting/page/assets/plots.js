@@ -86,7 +86,9 @@
     }
     if (options.peak) name(chart, marks, options.peak);
     const covered = [...marks, ...options.series.flatMap((each) => between(each.points, x, y))];
+    const free = covered.length;
     for (const each of limits) limitText(chart, each.value, each.text, covered);
+    covered.tags = covered.slice(free);
     for (const each of options.series) if (each.tag) tag(chart, each, options.series, covered);
     interactive(chart, marks);
   }
@@ -105,12 +107,12 @@
         const [cx, cy] = [at.x + 4 + width / 2, at.y + up - 4];
         if (cy < inner.top + 5 || cy > inner.bottom - 5) continue;
         const near = (one) => Math.hypot(one.x - cx, one.y - cy);
-        const free = Math.min(60, ...others.map(near), ...(covered.tags || []).map(near));
+        const free = Math.min(60, ...others.map(near), ...covered.tags.map(near));
         if (!found || free > found.free + 1) found = { free, x: cx, y: cy };
       }
     }
     if (!found) return;
-    covered.tags = [...(covered.tags || []), found];
+    covered.tags.push(found);
     svg(root, "text", { class: `tag c${series.look.colour % COLOURS}`, x: found.x - width / 2,
       y: found.y + 4 }, series.tag);
   }
@@ -139,8 +141,8 @@
     const held = [...box.children].indexOf(document.activeElement);
     box.textContent = "";
     for (const each of entries) {
-      const button = html(box, "button", { type: "button", class: "key",
-        "aria-pressed": String(each.on !== false) });
+      const button = each.toggle ? html(box, "button", { type: "button", class: "key",
+        "aria-pressed": String(each.on !== false) }) : html(box, "span", { class: "key" });
       const icon = svg(button, "svg", { width: 28, height: 14, "aria-hidden": "true" });
       if (each.look) {
         svg(icon, "line", { class: `line c${each.look.colour % COLOURS}`, x1: 0, x2: 28, y1: 7,
@@ -149,7 +151,6 @@
       } else svg(icon, "rect", { class: `part p${each.part % PARTS}`, x: 4, y: 1, width: 20, height: 12 });
       html(button, "span", {}, each.name);
       if (each.toggle) button.addEventListener("click", each.toggle);
-      else button.disabled = true;
     }
     if (held >= 0 && entries.length) box.children[Math.min(held, entries.length - 1)].focus();
   }

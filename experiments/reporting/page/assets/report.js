@@ -35,7 +35,17 @@
       metrics.value = state.metric;
     }
     el("filter").value = state.filter;
+    el("filter").placeholder = example();
     if (el("kept")) el("kept").checked = state.kept;
+  }
+
+  function example() {
+    // What a filter may look like here: a word of one swept key, a bound of another.
+    const best = DATA.points.find(({ n }) => n === DATA.best).values, at = [...best.keys()];
+    const word = at.find((place) => /^[a-z]/i.test(best[place]) && best[place].length < 20);
+    const bound = at.find((place) => typeof best[place] === "number");
+    return [word === undefined ? "" : best[word], bound === undefined ? ""
+      : `${DATA.columns[bound].name}>=${best[bound]}`].filter(Boolean).join(" ");
   }
 
   function listen(id, kind, take) {

@@ -59,7 +59,7 @@
     }
     if (column.id === "state") return WORDS[point.state];
     const [value, low, high] = figure(point, column.id).map((each) =>
-      each === null ? null : each * (column.scale || 1));
+      each === null ? null : Number((each * (column.scale || 1)).toPrecision(12)));
     if (value === null) return "–";
     if (!(high > low)) return number(value);
     return charts.estimate(value, low, high, NEAR_ALL.test(column.id) ? 4 : 3);

@@ -124,8 +124,11 @@ def test_a_gpu(following: Following) -> None:
         "  l4:", "  tried-gpu:", 1
     )
     checkout.change("hardware/gpus.yaml", block[0], "\n" + text)
+    whose = "  tried-gpu: {kernels: l40s}\n"
+    checkout.change("hardware/relatives.yaml", "\nrelatives:\n", whose)
     said = checkout.study("cluster.gpu=tried-gpu-48GB")
     assert "opt-125m on 1 x tried-gpu" in said
+    assert "measured on l40s are applied to tried-gpu" in said
 
 
 def test_a_trace_format(following: Following) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,9 @@ class Picture:
 
     def figure(self) -> "Figure":
         """Return it for a notebook."""
-        import matplotlib.style
         from matplotlib.figure import Figure
 
-        with matplotlib.style.context(["default", STYLE]):
+        with house_style():
             figure = Figure(figsize=(self.width_in, self.height_in))
             self.fill(figure)
             figure.draw_without_rendering()  # the style is over when somebody shows it
@@ -45,12 +45,32 @@ class Picture:
 
 
 @contextmanager
+def house_style() -> Iterator[None]:
+    """Let figures look as ``STYLE`` says, whatever the user has set.
+
+    ``matplotlib.style`` would read every style that comes with the library first.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(_settings()):
+        yield
+
+
+@cache
+def _settings() -> dict[Any, Any]:
+    """The library's own, and those of ``STYLE`` instead."""
+    import matplotlib
+
+    settings: Any = matplotlib.rc_params_from_file(STYLE)
+    return {name: value for name, value in settings.items() if name != "backend"}
+
+
+@contextmanager
 def drawing(path: Path, width_in: float, height_in: float) -> "Iterator[Figure]":
     """Give an empty figure to draw on, and save it at ``path`` when the block ends."""
-    import matplotlib.style
     from matplotlib.figure import Figure
 
-    with matplotlib.style.context(["default", STYLE]):
+    with house_style():
         figure = Figure(figsize=(width_in, height_in))
         yield figure
         save(figure, path)

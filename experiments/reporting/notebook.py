@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.reporting.drawing import STYLE
+from experiments.reporting.drawing import house_style
 from experiments.reporting.figure_layout import sweep_layout
 from experiments.reporting.plots import FIGURES, TITLES
 from experiments.reporting.records import Records
@@ -21,11 +21,9 @@ def figure_named(
     Raises:
         ValueError: no figure has that name, or there is nothing to draw.
     """
-    import matplotlib.style
-
     if name not in FIGURES:
         raise ValueError(f"figure {name!r}: {one_of(name, tuple(FIGURES))}")
-    with matplotlib.style.context(["default", STYLE]):
+    with house_style():
         layout = sweep_layout(summary, sweep_keys)
         figure = FIGURES[name](layout, summary, len(set(runs["seed"])))
         if figure is None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.reporting.drawing import STYLE, figure_of, save
+from experiments.reporting.drawing import figure_of, house_style, save
 from experiments.reporting.figure_layout import (
     MAX_CURVES,
     Curve,
@@ -132,9 +132,7 @@ def _draw(
     path: Path, title: str, figure_of: Callable[..., "Figure | None"], *arguments: object
 ) -> Path | None:
     """Draw one figure; return where it lies, None if there is nothing to draw."""
-    import matplotlib.style
-
-    with matplotlib.style.context(["default", STYLE]):
+    with house_style():
         figure = figure_of(*arguments)
         if figure is None:
             return None

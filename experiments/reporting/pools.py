@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.reporting.drawing import STYLE, figure_of, save
+from experiments.reporting.drawing import figure_of, house_style, save
 from experiments.reporting.figure_layout import MAX_CURVES, Curve, Layout, spread, sweep_layout
 from experiments.reporting.figure_marks import (
     NAME_CHARACTERS,
@@ -34,14 +34,12 @@ def draw_pools(study_name: str, sweep_keys: Sequence[str], pools: Records, folde
     ``pools`` is ``experiments.running.pool_tables.pools_table``. With a swept number a column of
     panels is a pool and a curve is what else is swept; else a row is a point and a colour a pool.
     """
-    import matplotlib.style
-
     names = list(dict.fromkeys(pools["pool"]))
     firsts = [pools["point"].index(point) for point in dict.fromkeys(pools["point"])]
     layout = sweep_layout(pools.at(firsts), sweep_keys)
     panels = _panels(pools)
     path = folder / "pools.png"
-    with matplotlib.style.context(["default", STYLE]):
+    with house_style():
         if layout.axis is None:
             figure = _by_point(layout, pools, names[:MAX_CURVES], panels)
         else:

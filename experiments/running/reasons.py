@@ -105,7 +105,9 @@ def _pooled(runs: Sequence[Run]) -> dict[str, npt.NDArray[np.float64]]:
     wanted = (*COLUMNS, *(HANDOVER_COLUMNS if runs[0].study.cluster.has_roles else ()))
     found: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in wanted}
     for run in runs:
-        kept = dict(read_columns(run.path, ("measured",)))["measured"] == 1
-        for name, values in read_columns(run.path, wanted):
+        columns = read_columns(run.path, ("measured", *wanted))
+        _, measured = next(columns)
+        kept = measured == 1
+        for name, values in columns:
             found[name].append(values[kept])
     return {name: np.concatenate(pieces) for name, pieces in found.items()}

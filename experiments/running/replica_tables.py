@@ -18,12 +18,12 @@ def replicas_table(plan: Plan, runs: Sequence[Run]) -> Records:
     points = {point.number: point for point in plan.points}
     rows: list[dict[str, Any]] = []
     for run in runs:
-        columns = read_piece(run.path).replicas
-        if not columns:
-            continue
-        values = points[run.point].values.items()
         pools = points[run.point].study.cluster.all_pools
         names = [pool.name for pool in pools for _ in range(pool.all_ranks)]
+        if len(names) == 1:
+            continue
+        columns = read_piece(run.path).replicas
+        values = points[run.point].values.items()
         keys = {"point": run.point, **{key: cell(value) for key, value in values}, **run.identity}
         of_each = zip(*columns.values(), strict=True)
         rows += [

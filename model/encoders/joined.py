@@ -6,7 +6,7 @@ Each counts from the whole file and from the language model's part of it.
 from collections.abc import Mapping
 
 from model.config_keys import Config, flag, nested, side, whole
-from model.encoders import images, sounds
+from model.encoders import images, joined_sounds, sounds
 from model.encoders.radio import radio
 from model.encoders.tower import blocks, layernorm, linear, patches
 from model.errors import UnknownArchitectureError, one_of
@@ -167,13 +167,15 @@ def internvl(config: Config, text: Config) -> int:
 
 
 def nemotron_vl(config: Config, text: Config) -> int:
-    """C-RADIO, patches joined by four, a norm and two matrices; vllm's ``nano_nemotron_vl.py``."""
-    if config.get("sound_config"):
-        raise UnknownArchitectureError("sound_config is not modelled, expected none")
+    """C-RADIO, patches joined by four, a norm and two matrices; vllm's ``nano_nemotron_vl.py``.
+
+    Beside it, where the file has one, an encoder of sounds.
+    """
+    heard = joined_sounds.nemotron(config, text) if config.get("sound_config") else 0
     wide = whole(config, "vit_hidden_size", 1280) * 4
     inner, hidden = whole(config, "projector_hidden_size", 20480), _hidden(text)
     projector = wide + linear(wide, inner, bias=False) + linear(inner, hidden, bias=False)
-    return radio(nested(config, "vision_config")) + projector
+    return radio(nested(config, "vision_config")) + projector + heard
 
 
 def kimi(config: Config, text: Config) -> int:

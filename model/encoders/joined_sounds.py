@@ -51,3 +51,15 @@ def voxtral(config: Config, text: Config) -> int:
     audio, hidden = nested(config, "audio_config"), _hidden(text)
     wide = whole(audio, "intermediate_size", 5120)
     return sounds.whisper(audio) + wide * hidden + hidden * hidden
+
+
+def nemotron(config: Config, text: Config) -> int:
+    """Parakeet without biases in attention and MLPs, a norm and two matrices.
+
+    vllm/model_executor/models/parakeet.py
+    """
+    audio = {**nested(config, "sound_config"), "attention_bias": False}
+    wide, inner = whole(audio, "hidden_size", 1024), whole(audio, "projection_hidden_size", 4096)
+    biased = flag(audio, "projection_bias", False)
+    projector = linear(wide, inner, bias=biased) + linear(inner, _hidden(text), bias=biased)
+    return sounds.parakeet(audio) + wide + projector

@@ -1,6 +1,6 @@
 """Encoders of sounds: parameters by the keys of their ``audio_config``."""
 
-from model.config_keys import Config, whole
+from model.config_keys import Config, flag, whole
 from model.encoders.tower import blocks, layernorm, linear
 
 
@@ -47,3 +47,27 @@ def qwen3(audio: Config) -> int:
     convolutions = linear(9, wide) + 2 * linear(9 * wide, wide)
     convolutions += linear(wide * bins, hidden, bias=False)
     return convolutions + blocks(layers, hidden, inner) + layernorm(hidden)
+
+
+def parakeet(audio: Config) -> int:
+    """Count Parakeet's fast Conformer: convolutions that halve mels and frames, then its layers.
+
+    A layer has two MLPs, attention with keys of relative positions and a convolution. Attention
+    and MLPs have biases where ``attention_bias`` says so, convolutions ``convolution_bias``.
+    """
+    hidden, layers = whole(audio, "hidden_size", 1024), whole(audio, "num_hidden_layers", 24)
+    inner, kernel = whole(audio, "intermediate_size", 4096), whole(audio, "conv_kernel_size", 9)
+    wide, area = (
+        whole(audio, "subsampling_conv_channels", 256),
+        whole(audio, "subsampling_conv_kernel_size", 3) ** 2,
+    )
+    halved = whole(audio, "subsampling_factor", 8).bit_length() - 1
+    bins = whole(audio, "num_mel_bins", 80) // 2**halved
+    front = halved * linear(area, wide) + (halved - 1) * linear(wide, wide)
+    front += linear(wide * bins, hidden)
+    biased, turned = flag(audio, "attention_bias", True), flag(audio, "convolution_bias", True)
+    mlp = linear(hidden, inner, bias=biased) + linear(inner, hidden, bias=biased)
+    attention = 4 * linear(hidden, hidden, bias=biased) + hidden * hidden + 2 * hidden
+    convolution = linear(hidden, 2 * hidden, bias=turned) + linear(hidden, hidden, bias=turned)
+    convolution += linear(kernel, hidden, bias=turned) + 2 * hidden
+    return front + layers * (2 * mlp + attention + convolution + 5 * layernorm(hidden))

@@ -78,6 +78,11 @@ WRAPPERS: dict[str, Wrapper] = {
     "NemotronH_Nano_VL_V2": Wrapper(
         class_names=("NemotronH_Nano_VL_V2",), beside=joined.nemotron_vl, text_type="nemotron_h"
     ),
+    "NemotronH_Nano_Omni_Reasoning_V3": Wrapper(
+        class_names=("NemotronH_Nano_Omni_Reasoning_V3",),
+        beside=joined.nemotron_vl,
+        text_type="nemotron_h",
+    ),
     "kimi_k25": Wrapper(
         class_names=("KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration"),
         beside=joined.kimi,

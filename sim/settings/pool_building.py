@@ -53,14 +53,7 @@ def build_pool(
     if settings.enable_prefix_caching:
         interval = settings.prefix_cache_retention_interval
         check_retention(interval, ledger.layout, settings.version)
-    calibration = with_fused_all_reduces(
-        calibration,
-        False if settings.enforce_eager else settings.fuse_allreduce_rms,
-        settings.version,
-        gpu,
-        ranks=ranks.count,
-        stages=pp,
-    )
+    calibration = _with_norms(calibration, settings, gpu, ranks.count, pp)
     setup = _step_setup(spec, gpu, tp, settings, calibration, ranks)
     price, pipeline = staged(setup, rules)
     _check_blocks(ledger, settings)
@@ -88,6 +81,16 @@ def build_pool(
         async_scheduling=settings.async_scheduling,
         role=config.role,
         host=_host_memory(settings, ledger, gpu, config),
+    )
+
+
+def _with_norms(
+    calibration: Calibration, settings: ResolvedEngine, gpu: Gpu, ranks: int, stages: int
+) -> Calibration:
+    """Prices where norms are part of all-reduces, if the settings say so."""
+    fused = False if settings.enforce_eager else settings.fuse_allreduce_rms
+    return with_fused_all_reduces(
+        calibration, fused, settings.version, gpu, ranks=ranks, stages=stages
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.reporting import plots
+from experiments.reporting.drawing import house_style
 from experiments.reporting.figure_layout import Curve, short_key, spread, sweep_layout, value_text
 from experiments.reporting.figure_marks import (
     MISSES,
@@ -19,7 +20,7 @@ from experiments.reporting.figure_marks import (
     name_points,
     plain_ticks,
 )
-from experiments.reporting.plots import STYLE, draw_plots
+from experiments.reporting.plots import draw_plots
 from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
 from experiments.running.workers import shared_by
@@ -138,6 +139,17 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     assert all(b"Software" not in picture for picture in pictures[0])
 
 
+def test_figures_look_as_the_house_says_and_leave_the_users_settings_alone() -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 20, "lines.linestyle": "--", "axes.grid": False}):
+        with house_style():
+            assert matplotlib.rcParams["font.size"] == 8.5  # of the style file
+            assert matplotlib.rcParams["lines.linestyle"] == "-"  # the library's own
+        assert matplotlib.rcParams["font.size"] == 20
+        assert matplotlib.rcParams["lines.linestyle"] == "--"
+
+
 def test_timelines_belong_to_points(tmp_path: Path) -> None:
     runs = Records.of_frame(runs_of(grid(seqs=[1, 2])))
     summary = summarise_points(runs, [SEQS])
@@ -181,10 +193,9 @@ def test_texts() -> None:
 
 
 def paper() -> tuple[Any, Any]:
-    import matplotlib.style
     from matplotlib.figure import Figure
 
-    with matplotlib.style.context(["default", STYLE]):
+    with house_style():
         figure = Figure(figsize=(4, 3))
         return figure, figure.subplots()
 
@@ -248,11 +259,9 @@ def test_legend_tells_what_hollow_and_bars_are() -> None:
 @pytest.mark.parametrize("words", ["1", "chunked_prefill", "a rather long category, of two keys"])
 @pytest.mark.parametrize("count", range(1, 9))
 def test_legend_stays_on_the_paper(words: str, count: int) -> None:
-    import matplotlib.style
-
     figure, _ = paper()
     figure.set_size_inches(7.2, 4)
-    with matplotlib.style.context(["default", STYLE]):
+    with house_style():
         handles = {f"{words} {i}": curve_handle(i, True) for i in range(count)}
         legend(figure, "scheduler", handles, [SATURATED], 3)
     figure.draw_without_rendering()

@@ -20,6 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 from experiments.exploring.knobs import DEFAULT, KnobError, knobs_of, settings_of
 from experiments.exploring.points import base_of
 from experiments.study.document import read_raw
+from experiments.study.overrides import override
 from experiments.study.points import prepare
 
 
@@ -236,6 +237,22 @@ def test_a_key_that_is_null_is_a_default_that_is_not_sent(study: Path) -> None:
     assert settings_of(knobs, {"max_num_seqs": "64"}) == {"engine.max_num_seqs": 64}
     with pytest.raises(KnobError, match="max_num_seqs = '65', expected one of"):
         settings_of(knobs, {"max_num_seqs": "65"})
+
+
+def test_a_knob_goes_far_enough_and_has_the_study_s_own_value(study: Path) -> None:
+    """Whole numbers up to 20 times as many, to 64 at least and to what is sensible at most."""
+    replicas = [
+        ("cluster.replicas", 2, "replicas", 64), ("cluster.replicas", 8, "replicas", 160),
+        ("cluster.replicas", 100, "replicas", 256),
+    ]  # fmt: skip
+    for key, own, name, most in replicas:
+        base = base_of(read_raw(study, [override(key, own, key)]), 1)
+        knob = next(knob for knob in knobs_of(base.study()) if knob.id == name)
+        assert (knob.low, knob.value, knob.high) == (1, own, most)
+    key = "engine.max_num_seqs"
+    seats = knobs_of(base_of(read_raw(study, [override(key, 48, key)]), 1).study())
+    assert settings_of(seats, {"max_num_seqs": "48"}) == {}
+    assert settings_of(seats, {"max_num_seqs": "64"}) == {key: 64}
 
 
 def test_each_pool_and_each_limit_has_knobs_of_its_own(study: Path) -> None:

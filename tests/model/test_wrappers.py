@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import model.spec as spec_module
+from model.encoders.sounds import parakeet
 from model.errors import ConfigError, UnknownArchitectureError
 from model.families.registry import FAMILIES
 from model.families.wrapper_rows import WRAPPERS
@@ -203,8 +204,29 @@ def test_nemotron_vl_has_radio_beside_its_language_model() -> None:
     spec = spec_from_config(config, "vl")
     assert spec.encoder_parameters == tower + projector
     assert spec.parameters() == load_spec(NEMOTRON.removesuffix(".json")).parameters()
-    with pytest.raises(UnknownArchitectureError, match="sound_config is not modelled"):
-        spec_from_config(config | {"sound_config": {"num_mel_bins": 128}}, "omni")
+    heard = spec_from_config(config | {"sound_config": {"num_mel_bins": 128}}, "omni")
+    sounds = 608_977_920 + 1024 + 1024 * 4096 + 4096 * 5120
+    assert heard.encoder_parameters == spec.encoder_parameters + sounds
     other = vision | {"args": {"model": "vit_giant"}}
     with pytest.raises(UnknownArchitectureError, match=r"vision_config.args.model = 'vit_giant'"):
         spec_from_config(config | {"vision_config": other}, "vl")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"attention_bias": False, "num_mel_bins": 80, "conv_kernel_size": 31},
+        {"convolution_bias": False, "subsampling_conv_channels": 16, "num_hidden_layers": 3},
+    ],
+)
+def test_parakeet_is_counted_like_transformers(told: dict[str, Any]) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    audio = {
+        "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2,
+        "intermediate_size": 96, "conv_kernel_size": 9, "subsampling_factor": 8,
+        "subsampling_conv_channels": 32, "num_mel_bins": 128, **told,
+    }  # fmt: skip
+    with torch.device("meta"):
+        model = transformers.AutoModel.from_config(transformers.ParakeetEncoderConfig(**audio))
+    assert parakeet(audio) == sum(each.numel() for each in model.parameters())

@@ -31,7 +31,7 @@ CASES = {
     "stdout closed": (f"{PLAIN} >&-", {}),
     "stderr closed": (f"{PLAIN} 2>&-", {}),
     "nobody listens": (f"{PLAIN} --jobs 2 | true", {}),
-    "all closed": ("PYTHON -m experiments.run small.yaml --jobs 2 --out o <&- >&- 2>&-", {}),
+    "all closed": (f"{PLAIN} --jobs 2 <&- >&- 2>&-", {}),
     "ASCII": (PLAIN, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}),
     "odd settings": (
         "PYTHON -m experiments.run small.yaml --jobs 1 --out o",

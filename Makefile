@@ -42,4 +42,4 @@ bench: compile
 
 clean:
 	rm -rf .venv results build *.egg-info
-	rm -f *.so hardware/*.so sim/engine/*.so sim/engine/*/*.so sim/seen/*.so sim/traffic/*.so hardware/compiled.sha256
+	rm -f *.so hardware/steps/*.so sim/engine/*.so sim/engine/*/*.so sim/seen/*.so sim/traffic/*.so hardware/compiled.sha256

@@ -11,8 +11,8 @@ from experiments.running.versions import installed_version
 from experiments.study.build import ScenarioKeys, built, scenario_keys
 from experiments.study.document import Study
 from experiments.study.plugins import given_plugins
-from experiments.study.same import Same
 from hardware.calibration import Calibration
+from model.same import Same
 from model.sources import sources_digest
 
 SIMULATED = ("model", "hardware", "workloads", "sim")

@@ -8,11 +8,11 @@ from experiments.study.calibrations import calibration_of, drawn, gpu_of, names_
 from experiments.study.document import Study
 from experiments.study.plugins import given_plugins
 from experiments.study.pools import by_pool, naming
-from experiments.study.same import Same
 from experiments.study.stamps import Stamp, stamp
 from hardware.calibration import Calibration
 from hardware.engines.constants import AUTO, best_calibration, doubted, version_of
 from hardware.gpu import load_gpu
+from model.same import Same
 from model.spec import load_spec
 from sim.routers.consequences import Routing
 from sim.settings.cluster_config import ClusterConfig

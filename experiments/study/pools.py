@@ -7,8 +7,8 @@ from functools import lru_cache
 from pydantic import ValidationError
 
 from experiments.study.document import Study
-from experiments.study.same import Same
 from hardware.memory.kv_blocks import DoesNotFitError
+from model.same import Same
 from sim.settings.cluster_config import OF_A_POOL, ClusterConfig
 from sim.settings.engine_config import EngineConfig
 from sim.settings.pools import PoolConfig

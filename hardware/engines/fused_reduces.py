@@ -5,10 +5,13 @@ before, who asked for it had it (``enable_fi_allreduce_fusion``). Larger buffers
 limit for so many ranks are reduced as ever.
 """
 
+from functools import lru_cache
+
 from hardware.calibration import Calibration
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
 from hardware.gpu import Gpu
+from model.same import Same
 
 MIB = 2**20
 
@@ -51,5 +54,13 @@ def with_fused_all_reduces(
     usual &= stages == 1 or rows.beside_stages.at(at)
     if kernels is None or not up_to_bytes or not (usual if told is None else told):
         return calibration
-    served = kernels.model_copy(update={"fused_up_to_bytes": up_to_bytes})
-    return calibration.model_copy(update={"kernels": served})
+    return _fused(Same(calibration), tuple(up_to_bytes.items()))
+
+
+@lru_cache(maxsize=64)
+def _fused(calibration: Same[Calibration], up_to_bytes: tuple[tuple[int, int], ...]) -> Calibration:
+    """The same object for all points of a sweep, which are told apart by what they rest on."""
+    kernels = calibration.value.kernels
+    assert kernels is not None
+    served = kernels.model_copy(update={"fused_up_to_bytes": dict(up_to_bytes)})
+    return calibration.value.model_copy(update={"kernels": served})

@@ -79,6 +79,8 @@ def _as_tuned(
         width = one.gemm[1] / GATED_MATRICES
         if takes_small_tiles(gpu, stored, int(one.groups), width, version):
             kernels = kernels.with_small_tiles(stored)
+    if kernels is calibration.kernels:
+        return calibration
     return calibration.model_copy(update={"kernels": kernels})
 
 

@@ -9,6 +9,7 @@ to reach the same shares.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal, Self, TypeVar
 
 import numpy as np
@@ -175,6 +176,13 @@ class Kernels(BaseModel):
         rows, n, k = operator.gemm
         if self.tiles(operator):
             return tiled_s(operator, gpu, whole_room=self.tiled_experts == "all")
+        if operator.compute == "fp32" and "bf16" in gpu.peak_flops_per_s:
+            # No table has it: as long as in 16 bits, and at least what its own roofline says.
+            halves = operator.weight_bytes / 2, operator.activation_bytes / 2
+            narrow = replace(
+                operator, compute="bf16", weight_bytes=halves[0], activation_bytes=halves[1]
+            )
+            return np.maximum(self.gemm_s(narrow, gpu), product_bound_s(operator, gpu))
         bound_s = product_bound_s(operator, gpu)
         if operator.groups > 1 and self.experts:
             each = np.maximum(rows, 1e-9) / operator.groups

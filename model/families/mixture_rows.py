@@ -165,7 +165,7 @@ ROWS: dict[str, Row] = {
         qk_norm="head",
         keys=ROUTED,
         usual={"use_qk_norm": False, "partial_rotary_factor": 0.5, "first_k_dense_replace": 1},
-        fixed={"mlp_bias": False, "output_bias": False},
+        fixed={"mlp_bias": False, "output_bias": False, "router_float32": True},
         prepare=_glm4_moe,
     ),
     "ernie4_5_moe": Row(
@@ -180,7 +180,7 @@ ROWS: dict[str, Row] = {
             "num_experts_per_tok": "moe_k",
         },
         usual={"tie_word_embeddings": True, "rope_theta": 500_000.0},
-        fixed={"router_bias": True},
+        fixed={"router_bias": True, "router_float32": True},
         prepare=_ernie,
     ),
     "arctic": Row(
@@ -239,7 +239,7 @@ ROWS: dict[str, Row] = {
         names=expert_names("block_sparse_moe.experts.{j}", matrices="w1 w3 w2"),
         qk_norm="width",
         keys={"num_experts": "num_local_experts"},
-        fixed=UNBIASED,
+        fixed={**UNBIASED, "router_float32": True},
     ),
     "olmoe": Row(
         class_name="OlmoeForCausalLM",

@@ -59,6 +59,7 @@ class PlainKeys(LlamaKeys):
     """Of the experts that every token takes, together."""
     shared_gate: bool = False
     router_bias: bool = False
+    router_float32: bool = False
     first_k_dense_replace: NonNegativeInt = 0
     """Layers before the first with experts."""
     moe_layers: list[bool] | None = None
@@ -165,6 +166,7 @@ class PlainKeys(LlamaKeys):
             shared=self.dense(self.shared_width) if self.shared_width else None,
             shared_gate=self.shared_gate,
             router_bias=self.router_bias,
+            router_float32=self.router_float32,
         )
 
     def each_layer(self, config: Config) -> list[tuple[Mixer, Mlp]]:

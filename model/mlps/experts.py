@@ -1,6 +1,6 @@
 """A mixture of experts: a router sends every token to some of them; one may be shared by all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from model.matrices import Matrix, Width, repeated
@@ -49,6 +49,9 @@ class Experts:
     """The shared expert's output is weighted by a gate of its own (Qwen2-MoE)."""
     router_bias: bool = False
     """A number per expert is added to the router's output."""
+    router_float32: bool = False
+    """Its product is one of float32 numbers, of inputs that are widened before: in vLLM's models of
+    GLM-4.5, MiniMax-M2 and Ernie 4.5 (``gate`` in vllm/model_executor/models)."""
     idle_choices: int = 0
     """Choices of the router beside the experts that compute nothing (LongCat's zero experts)."""
     load: ExpertLoad = EVEN
@@ -138,7 +141,7 @@ class Experts:
         # The sum reads the outputs of every pair and writes one row per token.
         sum_moved = 1 + self.ranks / self.per_token
         operators = [
-            *share.products(named["router"], rows),
+            *self._routed(share.products(named["router"], rows), rows, share),
             *(share.products(named["latent_down"], rows) if self.latent else ()),
             *(
                 self._products(rows, share, scheme, count)
@@ -157,6 +160,22 @@ class Experts:
         if self.shared_gate:
             operators += share.products(named["shared_expert_gate"], rows)
         return operators
+
+    def _routed(self, products: list[Operator], rows: F, share: Share) -> list[Operator]:
+        """The router's product in the numbers that it is computed in."""
+        if not self.router_float32:
+            return products
+        widened = share.elementwise("router_inputs", rows * self.hidden_size, 0, 3)
+        wide = [
+            replace(
+                one,
+                compute="fp32",
+                weight_bytes=2 * one.weight_bytes,
+                activation_bytes=2 * one.activation_bytes,
+            )
+            for one in products
+        ]
+        return [widened, *wide]
 
     def _products(self, rows: F, share: Share, scheme: Scheme | None, layers: int) -> Operator:
         """The grouped product of the layers whose experts are stored in one way.

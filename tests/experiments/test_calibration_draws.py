@@ -20,6 +20,8 @@ from experiments.study.document import read_raw
 from experiments.study.points import prepare
 from tests.experiments.test_calibrated_studies import BARE, FITTED, study
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 DRAWN: dict[str, Any] = {"calibration_draws": 3, "cluster": "{gpu: calibrated}"}
 
 

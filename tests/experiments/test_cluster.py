@@ -24,6 +24,8 @@ from experiments.study.document import read_raw
 from experiments.study.errors import RunError
 from experiments.study.points import prepare
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 LONG = SMALL.replace("num_requests: 20", "num_requests: 3000").replace("[1, 4]", "[1, 2, 3, 4, 5]")
 
 
@@ -76,10 +78,7 @@ def some_run(folder: Path) -> Run:
     return runs_of(prepare(read_raw(write_study(folder))), folder / "elsewhere")[0]
 
 
-def test_a_cluster_leaves_the_bytes_of_a_local_sweep(
-    real: RealCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("experiments.running.pages.draw", lambda *_: [])  # tables are compared
+def test_a_cluster_leaves_the_bytes_of_a_local_sweep(real: RealCluster, tmp_path: Path) -> None:
     path = write_study(tmp_path)
     address = real.of_workers(2)
     assert run_cli(path, "--out", tmp_path / "local") == 0
@@ -92,7 +91,7 @@ def test_a_cluster_leaves_the_bytes_of_a_local_sweep(
 
 
 def test_a_worker_killed_in_mid_sweep_costs_nothing_but_time(
-    real: RealCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real: RealCluster, tmp_path: Path
 ) -> None:
     path = write_study(tmp_path, LONG)
     address = real.of_workers(2)
@@ -110,7 +109,6 @@ def test_a_worker_killed_in_mid_sweep_costs_nothing_but_time(
     _, message = process.communicate(timeout=120)
     assert process.returncode == 0, message
     assert "10 runs, " in message
-    monkeypatch.setattr("experiments.running.pages.draw", lambda *_: [])  # tables are compared
     assert len(run_study(path, out=tmp_path / "whole").runs) == 10
     assert tables_of(tmp_path / "killed") == tables_of(tmp_path / "whole")
 

@@ -23,6 +23,8 @@ from experiments.running.compared_settings import differing
 from experiments.study.baseline import baselines
 from experiments.study.errors import StudyError
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 LONGER = {"workload.num_requests": 300, "seeds": 4}
 
 

@@ -16,6 +16,8 @@ from experiments.running.pooling import load_of
 from experiments.study.errors import StudyError
 from experiments.study.precision import PILOT, Precision
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 UNSIZED = SMALL.replace("  num_requests: 20\n", "").replace("seeds: 2\n", "")
 SHORT = {
     "precision": {"target": 0.05, "metrics": ["output_tokens_per_s"], "max_requests": 10_000},

@@ -21,18 +21,14 @@ from experiments.running.work_folder import WORK, held
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 LONG = SMALL.replace("num_requests: 20", "num_requests: 2000").replace(
     "[1, 4]", "[1, 2, 3, 4, 5, 6]"
 )
 """Twelve runs that take longer than it takes to kill them."""
 ENDLESS = LONG.replace("num_requests: 2000", "num_requests: 20000")
 """Of which nobody waits for the last one."""
-
-
-@pytest.fixture(autouse=True)
-def _without_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables are what is compared here; figures take longer than all runs together."""
-    monkeypatch.setattr("experiments.running.pages.draw", lambda *_: [])
 
 
 def wait_for_pieces(work: Path, count: int, process: "subprocess.Popen[str]") -> list[str]:

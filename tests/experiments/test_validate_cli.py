@@ -30,6 +30,8 @@ from sim.settings.scenario import build_scenario
 from sim.simulation import simulate
 from tests.experiments.measured_runs import run, write_requests, write_table
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 MEASURED = {"ttft_mean_ms": "30", "tpot_mean_ms": "8", "e2e_mean_ms": "180", "req_s": "20"}
 
 

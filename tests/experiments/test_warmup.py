@@ -11,6 +11,8 @@ from experiments.running.api import load_study, run_study
 from experiments.study.document import from_study
 from experiments.study.points import prepare
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 POISSON = {"process": "poisson", "rate_per_s": 20}
 DAY = {"process": "diurnal", "mean_rate_per_s": 20, "peak_to_trough": 4, "period_s": 60}
 RAMP = {

@@ -13,6 +13,7 @@ from hardware.memory.profile_run import (
     cold_compile_bytes,
     expert_workspace_bytes,
     forward_bytes,
+    latent_context_numbers,
     sampler_bytes,
     sampler_of,
 )
@@ -78,8 +79,24 @@ def test_experts_run_in_chunks_until_their_workspace_stays() -> None:
     assert forward_bytes(run("mixtral-8x7b", 2048), 65536) == 2048 * (4 * 4096 + each) * 2
     assert forward_bytes(run("mixtral-8x7b", 2048), 512) == (2048 * 4 * 4096 + 512 * each) * 2
     assert forward_bytes(run("mixtral-8x7b", 2048), None, stays=True) == 2048 * 4 * 4096 * 2
+    # Two data-parallel ranks: this one's experts get the tokens of both, which are gathered.
+    both = replace(run("mixtral-8x7b", 2048), dp=2)
+    numbers = 2048 * 4 * 4096 + 4096 * each + 4096 * 4096
+    assert forward_bytes(both, 65536) == numbers * 2
     assert expert_workspace_bytes(run("mixtral-8x7b", 2048)) == 2048 * 2 * 3 * 14336 * 2
     assert expert_workspace_bytes(run("llama-3-8b")) == 0
+
+
+def test_latents_are_expanded_for_eight_long_requests_or_four_blocks_of_each() -> None:
+    """DeepSeek-V3: 128 heads of 128 + 128 numbers; 65,536 tokens at most."""
+    one = replace(run("deepseek-v3", 64, seqs=256, tp=8), max_model_len=1000)
+    (mixer,) = {layers.mixer for layers in one.spec.layers}
+    for changes, tokens in (
+        ({}, 4 * 256 * 16), ({"max_seqs": 8}, 8 * 1000),
+        ({"max_model_len": 100_000}, 65_536), ({"block_tokens": 128}, 65_536),
+    ):  # fmt: skip
+        assert latent_context_numbers(replace(one, **changes), mixer) == tokens * 16 * 256
+    assert forward_bytes(one, None) == (4 * 256 * 16 * 16 * 256 + 64 * 4 * 7168) * 2
 
 
 def test_the_largest_moment_counts_and_is_named() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
-from hardware.memory.host_link import HostLink, host_memory, host_rates
+from hardware.memory.host_link import HostLink, HostRates, host_memory, host_rates
 from sim.engine.tiers.eviction import Arc, Eviction, Lru
 from sim.engine.tiers.offers import OfferCounts
 from sim.engine.tiers.pipe import IN, OUT, Job, Pipe
@@ -252,6 +252,7 @@ def test_the_link_of_a_gpu_is_its_generation_s() -> None:
     assert h100.together == pytest.approx(0.834)
     own = host_rates(load_gpu("h100-sxm"), HostLink(bytes_per_s=38e9))
     assert (own.both_bytes_per_s, own.together, own.latency_s) == (76e9, 1.0, 1e-3)
+    assert HostRates(25e9, 80e9, 1e-3).together == 1.0  # no faster than alone
     strange = load_gpu("h100-sxm").model_copy(update={"name": "x1"})
     with pytest.raises(ValueError, match=r"engine.host_link.*x1.*expected engine.host_link.bytes"):
         host_rates(strange)

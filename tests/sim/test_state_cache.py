@@ -1,9 +1,12 @@
 """Prefix caching where layers keep a state: where chunks end, what is kept and found, by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from hardware.gpu import load_gpu
 from hardware.memory.kept_states import kept_states
+from model.mixers.delta import DeltaRule
 from model.spec import load_spec
 from sim.engine.caches.block_groups import BlockGroup
 from sim.engine.caches.block_tables import DENSE, Table
@@ -149,3 +152,17 @@ def test_which_kernels_leave_two_states(
     kept = kept_states(load_spec(model), load_gpu(gpu), version, cached=True)
     assert (kept.blocks, kept.block_multiple) == (blocks, multiple)
     assert kept_states(load_spec(model), load_gpu(gpu), version, cached=False).blocks == 1
+
+
+def test_flashinfer_wants_128_wide_keys_on_blackwell() -> None:
+    spec = load_spec("qwen3-next-80b-a3b")
+    narrow = tuple(
+        replace(layers, mixer=replace(layers.mixer, key_dim=64))
+        if isinstance(layers.mixer, DeltaRule) else layers
+        for layers in spec.layers
+    )  # fmt: skip
+    narrow_spec = replace(spec, layers=narrow)
+    for gpu, one, blocks in (
+        ("b200", spec, 3), ("b200", narrow_spec, 2), ("h100-sxm", narrow_spec, 3)
+    ):  # fmt: skip
+        assert kept_states(one, load_gpu(gpu), "0.33", cached=True).blocks == blocks

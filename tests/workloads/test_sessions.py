@@ -24,7 +24,7 @@ def upto(most: int) -> dict[str, object]:
 
 
 def workload(arrivals: object = USERS, **config: object) -> Workload:
-    sessions = {"turns": fixed(3), "added": fixed(3), **config.pop("sessions", {})}  # type: ignore[dict-item]
+    sessions = {"turns": fixed(3), "added": fixed(3), **config.pop("sessions", {})}
     base = {"lengths": {"prompt": fixed(10), "output": fixed(4)}, "num_requests": 7}
     return Workload.model_validate({"arrivals": arrivals, "sessions": sessions, **base, **config})
 
@@ -78,6 +78,15 @@ def test_later_turns_tell_the_text_of_earlier_ones_with_their_answers() -> None:
 def test_a_session_ends_before_the_turn_that_is_too_long() -> None:
     requests = generate(workload(sessions={"max_context_tokens": 21, "turns": fixed(9)}), 0)
     assert requests.prompt_tokens.tolist() == [10, 17, 10, 17, 10, 17, 10]  # 24 + 4 is too much
+
+
+def test_a_session_has_as_many_turns_as_fit() -> None:
+    """Each says a token and is answered with one: five turns of ten tokens, of a hundred drawn."""
+    lengths = {"prompt": fixed(1), "output": fixed(1)}
+    few = {"turns": fixed(100), "added": fixed(1), "max_context_tokens": 10}
+    requests = generate(workload(lengths=lengths, sessions=few, num_requests=12), 0)
+    assert requests.turn is not None
+    assert requests.turn.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
 
 
 def test_or_its_prompt_loses_the_oldest_tokens_behind_the_system_prompt() -> None:

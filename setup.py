@@ -29,6 +29,9 @@ ROOMS = [
     ),
 ]
 
+SOURCES = digests(ROOMS, ROOT)
+"""As they are before they are read: what is changed while they are compiled was not compiled."""
+
 COMPILER_OPTIONS = [
     # Fused multiply-adds, where a processor has them, would change last bits.
     "-ffp-contract=off",
@@ -51,7 +54,7 @@ class BuildIfPossible(build_ext):
             folder = ROOT if self.inplace else Path(self.build_lib)
             note = folder / NOTE.relative_to(ROOT)
             note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(json.dumps(digests(ROOMS, ROOT), indent=1) + "\n", encoding="utf-8")
+            note.write_text(json.dumps(SOURCES, indent=1) + "\n", encoding="utf-8")
 
 
 def extensions() -> list[Extension]:

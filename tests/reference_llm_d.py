@@ -22,7 +22,7 @@ def llm_d(world: World) -> tuple[Choose, Callable[[Seq, int, float], None]]:
     return choose, scores.sent
 
 
-def picker(world: World, luck) -> Callable[[list[float]], int]:  # type: ignore[no-untyped-def]
+def picker(world: World, luck) -> Callable[[list[float]], int]:
     """What chooses a replica by the sums of its scores."""
     kind = world.given["picker"]
 

@@ -88,6 +88,18 @@ def test_names_are_in_the_files_that_are_said_to_have_them() -> None:
         assert re.search(rf"\b{name}\b", text), f"{name} of {file}"
 
 
+def test_modules_that_rooms_are_said_to_hold_are_there() -> None:
+    page = TEXTS["docs/architecture.md"]
+    rows = re.findall(r"^\| \[[\w/]+\]\(\.\./([\w/]+)\) \| (.*) \|$", page, re.MULTILINE)
+    assert len(rows) > 15
+    for room, text in rows:
+        folders = [ROOT / each for each in (room, *re.findall(r"\]\(\.\./([\w/]+)\)", text))]
+        for name in re.findall(r"`([a-z_]+)`", text):
+            if name != "headroom":  # the command
+                there = ((folder / f"{name}.py").is_file() for folder in folders)
+                assert any(there) or any((each / name).is_dir() for each in folders), (room, name)
+
+
 def test_no_two_files_of_tests_have_one_name() -> None:
     """pytest imports them by their bare names."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]

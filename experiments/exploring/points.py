@@ -11,7 +11,7 @@ from experiments.reporting.differences import differences_table
 from experiments.reporting.notes import point_notes
 from experiments.reporting.page.columns import named
 from experiments.reporting.page.data import STEADY, page_data
-from experiments.reporting.page.write import cards
+from experiments.reporting.page.write import cards, shown_tails
 from experiments.reporting.records import Records
 from experiments.reporting.words import calibrations_of
 from experiments.running.assemble import runs_table, summary_table
@@ -24,6 +24,7 @@ from experiments.study.grid import expand
 from experiments.study.overrides import apply_overrides, override
 from experiments.study.points import Plan, prepare
 from experiments.study.yaml_source import Document
+from sim.measuring.slo import Slo
 
 MOST_SEEDS = 8
 MOST_REQUESTS = 20_000
@@ -31,10 +32,9 @@ MOST_REQUESTS = 20_000
 FIRST_REQUESTS = 4_000
 """Of the first look at a setting, where its runs are more than twice as long."""
 DIFFERENCES = (
-    "usd_per_million_output_tokens", "usd_per_hour", "slo_attainment", "ttft_p99_s", "tpot_p99_s",
-    "output_tokens_per_s",
+    "usd_per_million_output_tokens", "usd_per_hour", "slo_attainment", "output_tokens_per_s",
 )  # fmt: skip
-"""What is laid beside the baseline."""
+"""What is laid beside the baseline, with the tails of TTFT and TPOT."""
 ENDS = ("difference", "difference_lo", "difference_hi")
 
 
@@ -132,14 +132,15 @@ def answer(
     return {
         "seeds": len(runs),
         "verdict": data["verdict"],
-        "cards": cards(row, study.cluster.gpus, limited=study.slo is not None),
+        "cards": cards(row, study.cluster.gpus, study.slo),
         "point": {**point, "m": figures},
         "spans": data["spans"],
         "bound": data["bound"],
         "limits": data["limits"],
+        "tails": data["tails"],
         "days": data["days"],
         "notes": _notes(plan, row),
-        "differences": _differences((table, row), _summary(other, others))
+        "differences": _differences((table, row), _summary(other, others), study.slo)
         if other is not None and paired
         else [],
     }
@@ -162,7 +163,7 @@ def _summary(plan: Plan, runs: Sequence[Run]) -> tuple[Records, dict[str, Any]]:
 
 
 def _differences(
-    now: tuple[Records, dict[str, Any]], then: tuple[Records, dict[str, Any]]
+    now: tuple[Records, dict[str, Any]], then: tuple[Records, dict[str, Any]], slo: Slo | None
 ) -> list[dict[str, Any]]:
     """Differences to the baseline, as differences.csv has them: paired by seed."""
     both = [
@@ -174,7 +175,7 @@ def _differences(
     table = differences_table(Records.of(both), Records.of(rows), [], {1: 1, 2: 1})
     told = {row["metric"]: row for row in table.rows()}
     found = []
-    for metric in DIFFERENCES:
+    for metric in (*DIFFERENCES[:-1], *shown_tails(slo), DIFFERENCES[-1]):
         name, factor = named(metric)
         before, after = (_lasting(row, metric) for _, row in (then, now))
         exact = dict.fromkeys(ENDS, after - before)  # of what is no estimate

@@ -41,15 +41,18 @@ LEFT_OUT_FIRST = (
 """Metrics that a narrow terminal does without, one after the other."""
 
 
-def reported_pools(rows: Sequence[Mapping[str, Any]], labels: Mapping[int, str]) -> Table:
+def reported_pools(
+    rows: Sequence[Mapping[str, Any]], labels: Mapping[int, str], tails: Mapping[str, int]
+) -> Table:
     """Return the table of the report: what its first view has of metrics, with intervals.
 
     Args:
         rows: of pools.csv, in its order.
         labels: what each point is called, by its number.
+        tails: percentiles of latencies that are looked at.
     """
     told = [
-        column for column in columns_of(rows)
+        column for column in columns_of(rows, tails=tails)
         if VERDICT in column.views and column.metric != "gpus"
     ]  # fmt: skip
     cells = [

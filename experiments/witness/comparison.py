@@ -38,6 +38,7 @@ NAMED = (
     ),
     Named("handover priority", "0.18", "0.30", "who has blocks waits behind who does not fit"),
     Named("ahead handover", "0.27", "", "who is thrown out loses the token that is under way"),
+    Named("ahead store", "0.32", "", "the store is asked while the step before is computed"),
 )
 """docs/witness.md has the lines; without ``until`` the newest release still does."""
 

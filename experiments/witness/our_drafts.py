@@ -47,9 +47,12 @@ def with_layout(pool: Pool, scenario: Scenario) -> Pool:
     size, windows = scenario.block_size, scenario.windows
     times = [1] * len(windows) if hybrid is None else hybrid.times
     groups = [
-        KvGroup(layers=1, block_tokens=size * blocks, window=window, drafts=window in drafts.kinds)
+        KvGroup(
+            layers=1, block_tokens=size * blocks, window=window, drafts=window in drafts.kinds,
+            chunked=scenario.chunked and window is not None,
+        )
         for window, blocks in zip(windows, times, strict=True)
-    ]
+    ]  # fmt: skip
     state = KvGroup(layers=1, block_tokens=size, state=True, states=1 + drafts.tokens)
     layout = replace(pool.ledger.layout, groups=(*groups, *[state] * scenario.states))
     return replace(pool, ledger=replace(pool.ledger, layout=layout))

@@ -27,6 +27,7 @@ class Side(Run):
         super().__init__(scenario, engine)
         self.host: Any = self
         self.inbox: list[Any] = []
+        self.came = 0
         self.sent: list[str] = []
         self.received: list[str] = []
         self.to_read: list[tuple[str, int, int]] = []  # who, blocks, from when on
@@ -53,16 +54,17 @@ class Side(Run):
         return KVConnectorOutput(**told)
 
     def add(self, row: int, output: int, params: Json) -> None:
-        """A request comes, now."""
+        """A request comes, now: later than those before it, whichever came first elsewhere."""
+        self.came += 1
         _, prompt, _, priority, _ = self.rows[row]
         sampling = SamplingParams(
             max_tokens=output, ignore_eos=True, temperature=0.0,
             extra_args={"kv_transfer_params": params},
         )  # fmt: skip
         asked = {"request_id": f"{row:06d}", "prompt_token_ids": self.texts[row][:prompt],
-                 "sampling_params": sampling, "pooling_params": None, "arrival_time": float(row),
-                 "priority": priority, "client_index": 0, "mm_features": None,
-                 "lora_request": None, **self.hasher}  # fmt: skip
+                 "sampling_params": sampling, "pooling_params": None,
+                 "arrival_time": float(self.came), "priority": priority, "client_index": 0,
+                 "mm_features": None, "lora_request": None, **self.hasher}  # fmt: skip
         self.inbox.append(Request(**known(Request, asked)))
 
     def _inputs(self) -> None:

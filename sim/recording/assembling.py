@@ -154,12 +154,10 @@ def _streamed(
     ended_s = first_token_s.copy()
     for number, log in ((n, log) for part in parts for n, log in part.logs.items()):
         rows = np.flatnonzero(replica == number)
-        for times_s in (first_token_s, finish_s):
-            own_s = times_s[rows]
-            for start in range(0, len(log.step_end_s), STEPS):
-                ends_s, seen_s = (
-                    tape[start : start + STEPS] for tape in (log.step_end_s, log.seen_s)
-                )
+        own = [(times_s, times_s[rows]) for times_s in (first_token_s, finish_s)]
+        for start in range(0, len(log.step_end_s), STEPS):
+            ends_s, seen_s = (tape[start : start + STEPS] for tape in (log.step_end_s, log.seen_s))
+            for times_s, own_s in own:
                 here = (own_s >= ends_s[0]) & (own_s <= ends_s[-1])
                 times_s[rows[here]] = seen_at(own_s[here], ends_s, seen_s)
     moved: Column = np.nan_to_num(first_token_s - ended_s)

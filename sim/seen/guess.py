@@ -117,15 +117,22 @@ class Guess:
         """Return how many first blocks are somewhere, and who was last sent the last of them."""
         best, chosen, last = 0, -1, 0
         looked_at: set[int] = set()
-        for stream, first, _ in reversed(text):
-            for number in self._at.get(stream, {}):
+        deepest: Piece | None = None
+        for stream, first, end in reversed(text):
+            if stream not in self._at:
+                continue
+            for number, pieces in self._at[stream].items():
                 if number in looked_at:
                     continue
                 looked_at.add(number)
-                have = self.deeper(number, text, 0)
+                if first:
+                    have = self.deeper(number, text, 0)
+                else:  # it has nothing of what follows
+                    deepest = _go_on(pieces, end)
+                    have = 0 if deepest is None else min(deepest.end, end)
                 if not have or have < best:
                     continue
-                sent = self._sent_last(number, text, have)
+                sent = self._sent_last(number, text, have) if deepest is None else deepest.sent
                 if have > best or sent > last:
                     best, chosen, last = have, number, sent
             if best > first:  # who has nothing of this stream or those behind ends before
@@ -205,6 +212,17 @@ class Guess:
 
 def _place(piece: Piece) -> int:
     return piece.first
+
+
+def _go_on(pieces: list[Piece], end: int) -> Piece | None:
+    """The last of the pieces that follow each other from the first block of a stream on, as far as
+    to ``end``."""
+    have, last = 0, None
+    for piece in pieces:
+        if have >= end or not piece.first <= have < piece.end:
+            break
+        have, last = piece.end, piece
+    return last
 
 
 def _reach(homes: dict[int, list[Piece]], first: int, end: int) -> int:

@@ -46,6 +46,8 @@ def test_limits_of_percentiles_alone_judge_the_run_over_time_as_well() -> None:
     found = curves([columns], Slo(ttft_p99_s=0.5), ())
     assert np.average(found.within, weights=found.rate) == pytest.approx((ttft <= 0.5).mean())
     assert found.parts == {}
+    lower = curves([columns], Slo(ttft_p90_s=0.5), ())
+    assert np.nanmean(lower.ttft_tail_s) < np.nanmean(found.ttft_tail_s)
 
 
 def test_a_part_that_is_new_in_the_table_is_shown_by_its_own_name() -> None:

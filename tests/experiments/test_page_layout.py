@@ -7,6 +7,7 @@ import pytest
 from experiments.reporting.page.columns import columns_of, key_names, label_of, telling_keys
 from experiments.reporting.page.data import page_data
 from experiments.reporting.page.layout import axis_of, grouping_of
+from experiments.reporting.page.limits import limits_of, tails_of
 from experiments.reporting.page.tables import Table
 from experiments.reporting.page.write import cards
 from experiments.texts.sheet import measured
@@ -84,8 +85,27 @@ def test_what_is_alike_everywhere_is_in_no_narrow_view() -> None:
 def test_without_limits_nothing_is_within_them() -> None:
     without = [each.metric for each in columns_of([summary()], limited=False)]
     assert "slo_attainment" not in without
-    assert cards(summary(), 2, limited=False)[2]["title"] == "requests/s"
-    assert cards(summary(), 2)[2]["title"] == "within the limits, %"
+    assert cards(summary(), 2, None)[2]["title"] == "requests/s"
+    assert cards(summary(), 2, Slo(ttft_s=1.0))[2]["title"] == "within the limits, %"
+
+
+def test_a_slo_of_percentiles_is_looked_at_by_its_own() -> None:
+    """Cards, first view, limits and charts; nobody wants a share of the requests."""
+    slo = Slo(ttft_p95_s=4.0, tpot_p90_s=0.03, tpot_p50_s=0.02)
+    row = summary(ttft_p95_s=3.0, tpot_p90_s=0.025, slo_verdict="kept")
+    assert tails_of(slo) == {"ttft": 95, "tpot": 90}
+    assert [card["title"] for card in cards(row, 2, slo)[3:5]] == ["TTFT p95, ms", "TPOT p90, ms"]
+    assert cards(row, 2, slo)[3]["value"].startswith("~3,000")
+    data = page_data("percentiles", (), [row], [None], slo, clock=False)
+    assert data["limits"] == {"ttft_p95_s": 4.0, "tpot_p90_s": 0.03, "tpot_p50_s": 0.02}
+    assert data["tails"] == {"ttft": 95, "tpot": 90}
+    first = [each["id"] for each in data["columns"] if "verdict" in each.get("views", ())]
+    assert {"ttft_p95_s", "tpot_p90_s"} <= set(first)
+    assert not {"ttft_p99_s", "tpot_p99_s"} & set(first)
+    both = Slo(ttft_s=1.0, attainment=0.95)
+    assert limits_of(both) == {"ttft_s": 1.0, "slo_attainment": 0.95}
+    assert tails_of(both) == tails_of(None) == {"ttft": 99, "tpot": 99}
+    assert limits_of(None) == {}
 
 
 def test_percentiles_of_few_requests_are_marked() -> None:
@@ -94,7 +114,7 @@ def test_percentiles_of_few_requests_are_marked() -> None:
     places = {each["id"]: each["m"] for each in data["columns"] if "m" in each}
     (point,) = data["points"]
     assert point["few"] == [places["ttft_p99_s"], 0.8, places["tpot_p99_s"], 8]
-    told = {card["title"]: card for card in cards(summary(), 2)}
+    told = {card["title"]: card for card in cards(summary(), 2, Slo(ttft_s=1.0))}
     assert told["TTFT p99, ms"]["value"] == "~200"
     assert told["TTFT p99, ms"]["few"] == "rests on 0.75 independent requests"
     firm = page_data(

@@ -31,7 +31,7 @@ CASES = {
     "stdout closed": (f"{PLAIN} >&-", {}),
     "stderr closed": (f"{PLAIN} 2>&-", {}),
     "nobody listens": (f"{PLAIN} --jobs 2 | true", {}),
-    "all closed": ("PYTHON -m experiments.run small.yaml --jobs 2 --out o <&- >&- 2>&-", {}),
+    "all closed": (f"{PLAIN} --jobs 2 <&- >&- 2>&-", {}),
     "ASCII": (PLAIN, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}),
     "odd settings": (
         "PYTHON -m experiments.run small.yaml --jobs 1 --out o",
@@ -82,7 +82,7 @@ def test_a_table_keeps_its_own_colours_only(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "1")
     inner = Terminal()
-    to = console(Stream(inner))  # type: ignore[arg-type]
+    to = console(Stream(inner))
     assert to.width == 20
     to.print("\x1b[31m[/x] :smile:", style="bold")
     assert inner.getvalue() == "\x1b[1m\\x1b[31m[/x] :smile:\x1b[0m\n"
@@ -112,7 +112,7 @@ def test_characters_without_a_place_are_written_out() -> None:
     stream = Stream(inner)
     stream.write("± 1")
     stream.flush()
-    assert inner.buffer.getvalue() == b"\\xb1 1"  # type: ignore[attr-defined]
+    assert inner.buffer.getvalue() == b"\\xb1 1"
 
 
 def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:

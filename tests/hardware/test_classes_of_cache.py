@@ -39,7 +39,7 @@ def with_windows(*windows: int | None) -> DecoderSpec:
 
 def cost(spec: DecoderSpec, **changes: object) -> StepCost:
     limits = {"precision": BF16, "max_tokens": 2048, "max_seqs": 80} | changes
-    return step_cost(StepSetup(spec=spec, gpu=GPU, **limits))  # type: ignore[arg-type]
+    return step_cost(StepSetup(spec=spec, gpu=GPU, **limits))
 
 
 HYBRIDS = {

@@ -25,7 +25,7 @@ BF16 = precision()
 QWEN = load_spec("qwen3-30b-a3b")  # 128 experts of width 768, 8 a token
 
 
-def expert_product(spec: DecoderSpec, tokens: float, tp: int):  # type: ignore[no-untyped-def]
+def expert_product(spec: DecoderSpec, tokens: float, tp: int):
     group = Group(spec=spec, gpu=GPU, tp=tp, precision=BF16)
     (product,) = [one for one in group.token_operators(tokens) if one.name == "experts"]
     return product

@@ -30,7 +30,7 @@ class Keeps(Attention):
     kept: tuple[Cache, ...] = ()
 
     @property
-    def caches(self) -> tuple[Cache, ...]:  # type: ignore[override]
+    def caches(self) -> tuple[Cache, ...]:
         return self.kept
 
 
@@ -66,7 +66,7 @@ def model(*mixers: Attention) -> DecoderSpec:
 
 
 def layout(spec: DecoderSpec, **changes: object) -> KvLayout:
-    return kv_layout(spec, precision=BF16, **changes)  # type: ignore[arg-type]
+    return kv_layout(spec, precision=BF16, **changes)
 
 
 GPT_OSS_120B = model(*[heads(8, 64, 128), heads(8, 64)] * 18)
@@ -239,11 +239,11 @@ def test_latent_attention_needs_room_to_expand_its_past() -> None:
     """65,536 tokens x 16 heads x (128 + 128) x 2 bytes, and four times the hidden states."""
     spec = load_spec("deepseek-v2-lite")
     limits = {"precision": BF16, "max_num_batched_tokens": 2048, "max_num_seqs": 8}
-    entry = memory_ledger(MemoryDemand(spec=spec, gpu=load_gpu("h100"), version="0.15", **limits))  # type: ignore[arg-type]
+    entry = memory_ledger(MemoryDemand(spec=spec, gpu=load_gpu("h100"), version="0.15", **limits))
     assert entry.activations.bytes == 2 * (65_536 * 16 * 256 + 2048 * 4 * 2048)
     short = memory_ledger(
         MemoryDemand(spec=spec, gpu=load_gpu("h100"), version="0.15", max_model_len=512, **limits)
-    )  # type: ignore[arg-type]
+    )
     assert short.activations.bytes < entry.activations.bytes
 
 

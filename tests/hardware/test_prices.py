@@ -37,7 +37,7 @@ def of_layers(*mixers: Attention) -> DecoderSpec:
 
 def cost(spec: DecoderSpec, calibration: Calibration, **changes: object) -> StepCost:
     settings = {"precision": precision(), "max_tokens": 600, "max_seqs": 64} | changes
-    return step_cost(StepSetup(spec=spec, gpu=GPU, calibration=calibration, **settings))  # type: ignore[arg-type]
+    return step_cost(StepSetup(spec=spec, gpu=GPU, calibration=calibration, **settings))
 
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS, ids=lambda each: each.name)
@@ -80,7 +80,7 @@ def test_dense_layers_between_sparse_ones_cost_what_they_cost_alone(
     dense, sparse = (kind.mixer, kind.mlp), (kind.mixer, MIXTURE)
 
     def token_s(*each: object) -> np.ndarray:
-        spec = replace(LLAMA, layers=grouped(each, kind.norm))  # type: ignore[arg-type]
+        spec = replace(LLAMA, layers=grouped(each, kind.norm))
         price = cost(spec, replayed, tp=2)
         return np.array(price.token_s[1:]) + price.overhead_s
 

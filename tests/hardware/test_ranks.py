@@ -115,7 +115,7 @@ def test_padding_ends_with_the_largest_graph() -> None:
     assert price.together.padded[[1, 128, 129, 200]].tolist() == [1, 128, -1, -1]
     assert always.together.padded[[1, 128, 129, 200]].tolist() == [1, 128, 129, 200]
     one_of_eight = [200] + [1] * 7
-    few, many = (each.joint.shares_s(one_of_eight) for each in (price, always))  # type: ignore[union-attr]
+    few, many = (each.joint.shares_s(one_of_eight) for each in (price, always))
     assert few[1] < many[1]
     assert min(few[0]) < min(many[0]) == max(many[0])
 
@@ -123,11 +123,11 @@ def test_padding_ends_with_the_largest_graph() -> None:
 def test_a_step_beyond_graphs_takes_what_the_host_takes_to_launch_it() -> None:
     """As without ranks: 58 layers of experts, each of them launched by the host."""
     price = cost(8, seqs=64)
-    slow = replace(price.together, graph_tokens=128, eager_s=58 * 1.2e-3)  # type: ignore[type-var]
-    joint = slow.prices(price.joint.own)  # type: ignore[union-attr]
+    slow = replace(price.together, graph_tokens=128, eager_s=58 * 1.2e-3)
+    joint = slow.prices(price.joint.own)
     for tokens in ([128] * 8, [200] + [1] * 7):
         shares, together_s = joint.shares_s(tokens)
-        plain, plain_s = price.joint.shares_s(tokens)  # type: ignore[union-attr]
+        plain, plain_s = price.joint.shares_s(tokens)
         assert shares == plain
         if tokens[0] == 128:
             assert together_s == plain_s
@@ -166,7 +166,7 @@ def test_experts_that_are_cut_are_computed_once_and_fill_as_much_memory() -> Non
         )
         assert of_parts.flops == pytest.approx(of_whole.flops)
         assert (of_parts.groups, of_whole.groups) == (128, 128 / tp / dp)
-        assert of_parts.gemm[1] * tp * dp == of_whole.gemm[1]  # type: ignore[index]
+        assert of_parts.gemm[1] * tp * dp == of_whole.gemm[1]
         held = [rank_weight_bytes(each.spec, precision=numbers, tp=tp) for each in (whole, parts)]
         assert held[0] == held[1]
     with pytest.raises(ValueError, match=r"data_parallel_size = 5 does not divide the experts"):

@@ -9,7 +9,7 @@ from hardware.prices.surface import Surface
 
 PLANE = Surface(
     axes={"m": (1.0, 4.0, 64.0), "n": (10.0, 1000.0)}, values="0.1 0.2\n0.4 0.8\n0.3 0.9"
-)  # type: ignore[arg-type]
+)
 
 
 def test_nodes_are_exact_and_rows_are_text() -> None:

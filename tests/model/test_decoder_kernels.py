@@ -153,7 +153,7 @@ def test_decoding_needs_a_cache() -> None:
 @pytest.mark.parametrize("kernel", ["varlen", "sdpa", "standard"])
 def test_bfloat16_on_a_gpu(spec: DecoderSpec, kernel: str) -> None:
     exact = small_decoder(spec)
-    decoder = Decoder(spec, device="cuda", dtype=torch.bfloat16, kernel=kernel)  # type: ignore[arg-type]
+    decoder = Decoder(spec, device="cuda", dtype=torch.bfloat16, kernel=kernel)
     for parameter, value in zip(decoder.parameters(), exact.parameters(), strict=True):
         parameter.copy_(value)
     check_mixed_steps(decoder, exact, 0.05)

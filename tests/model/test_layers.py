@@ -27,7 +27,7 @@ EXPERT = 3 * 32 * 16
 
 
 def model(*each: tuple[object, object]) -> DecoderSpec:
-    return replace(LLAMA_LIKE, layers=grouped(each, NORM))  # type: ignore[arg-type]
+    return replace(LLAMA_LIKE, layers=grouped(each, NORM))
 
 
 MIXED = model((ATTENTION, MLP), (ATTENTION, MIXTURE), (ATTENTION, MLP), (ATTENTION, MIXTURE))

@@ -77,7 +77,7 @@ def decoded(
     mixer: Mixer, context: int, sequences: int = 1, tp: int = 1, numbers: object = BF16
 ) -> dict[str, Operator]:
     attended = attended_by_decodes(mixer.caches, sequences, sequences * context)
-    share = Share((0,), numbers, tp)  # type: ignore[arg-type]
+    share = Share((0,), numbers, tp)
     return {one.name: one for one in mixer.attention(attended, share, fused=True, decode=True)}
 
 
@@ -216,10 +216,10 @@ def test_work_is_linear_in_what_is_attended(mixer: Mixer, decode: bool) -> None:
         counts = attended_by_chunk(mixer.caches, 96, 32)
         scaled = replace(
             counts,
-            sequences=counts.sequences * times,  # type: ignore[operator]
-            rows=counts.rows * times,  # type: ignore[operator]
-            pairs=tuple(each * times for each in counts.pairs),  # type: ignore[operator]
-            entries=tuple(each * times for each in counts.entries),  # type: ignore[operator]
+            sequences=counts.sequences * times,
+            rows=counts.rows * times,
+            pairs=tuple(each * times for each in counts.pairs),
+            entries=tuple(each * times for each in counts.entries),
         )
         return mixer.attention(scaled, share, fused=True, decode=decode)
 

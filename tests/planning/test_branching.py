@@ -181,7 +181,7 @@ def test_what_cannot_be_the_answer_gets_few_runs_until_it_can() -> None:
 
     def probe_at(candidate: Candidate, count: int) -> Probe:
         kind = Slow if candidate.number == 2 else Known
-        made.append(kind(count, 4 if candidate.number == 1 else 5))  # type: ignore[arg-type]
+        made.append(kind(count, 4 if candidate.number == 1 else 5))
         return made[-1]
 
     def ask(trials: object) -> list[Sample]:

@@ -72,10 +72,10 @@ def test_traffic_of_users_is_whole_users(tmp_path: Path) -> None:
     read = read_plan(read_raw(study(tmp_path, TEXT)))
     one = Traffic(built(read)[0].study, 500)
     assert (one.is_whole, one.value, one.key) == (True, 20, "users")
-    assert one.at(13).workload.arrivals.users == 13  # type: ignore[union-attr]
+    assert one.at(13).workload.arrivals.users == 13
     asked: list[int] = []
 
-    def ask(trials: list) -> list:  # type: ignore[type-arg]
+    def ask(trials: list) -> list:
         asked.extend(trial.study.workload.arrivals.users for trial in trials)
         raise InterruptedError
 

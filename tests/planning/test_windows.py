@@ -101,7 +101,7 @@ def test_as_many_runs_are_asked_for_at_once_as_a_look_needs() -> None:
     """Two stretches side by side; then the three days that decide it if no window misses."""
     whole = study()
     day = day_of(whole, 10)
-    promises = promises_of(whole.slo)  # type: ignore[arg-type]
+    promises = promises_of(whole.slo)
     probe = DayProbe(stretch(whole, day), whole, day, "x", promises, 0.01, 0.95)
     assert [trial.seed for trial in probe.next()] == [1, 2]
     probe.add([sample(day.beyond - day.first + day.lead)] * 2)

@@ -107,7 +107,7 @@ def scenario(
     prices = Calibration(name="small", source="a test", idle_start_s=idle_start_s)
     cluster = ClusterConfig(
         gpu="a100-80gb-sxm",
-        replicas=replicas,  # type: ignore[arg-type]
+        replicas=replicas,
         pipeline_parallel_size=stages,
         router=router,
         router_settings=router_settings or {},

@@ -55,7 +55,7 @@ def test_who_keeps_sessions_together_finds_what_one_replica_would_find(
     )
     np.testing.assert_array_equal(spread.requests["cached_tokens"], alone.requests["cached_tokens"])
     assert len(set(spread.requests["replica"].tolist())) == 4
-    if name == "llm_d" and "precise_prefix_cache" in settings["scorers"]:  # type: ignore[operator]
+    if name == "llm_d" and "precise_prefix_cache" in settings["scorers"]:
         found, asked = spread.requests["cached_tokens"], spread.requests["prompt_tokens"]
         claimed = spread.requests["claimed_tokens"]
         # The engine computes the last token of a prompt, and with it its block, in any case.

@@ -144,9 +144,9 @@ def predicting(**engine: object) -> Scenario:
     drafts: dict[str, object] = {
         "method": "mtp", "num_speculative_tokens": 3, "synthetic_acceptance_rates": [1.0] * 3,
     }  # fmt: skip
-    drafts |= engine.pop("speculative", {})  # type: ignore[call-overload]
+    drafts |= engine.pop("speculative", {})
     spec = replace(mixture(), architecture="glm4_moe")
-    return of_ranks(spec=spec, speculative=drafts, **engine)  # type: ignore[arg-type]
+    return of_ranks(spec=spec, speculative=drafts, **engine)
 
 
 def test_whoever_has_nothing_computes_the_rows_of_one_sequence() -> None:

@@ -124,7 +124,7 @@ def test_warmup_fraction_is_checked() -> None:
 @pytest.mark.parametrize("limit", [{"ttft_s": 0.0}, {"itl_s": 1.0}, {"attainment": 1.5}])
 def test_slo_refuses(limit: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(limit))):
-        Slo(**limit)  # type: ignore[arg-type]
+        Slo(**limit)
 
 
 def test_caveats() -> None:

@@ -33,7 +33,7 @@ PLAIN = EngineConfig.model_validate(small.PLAIN | {"max_num_batched_tokens": 204
 
 
 def pool(gpu: str = "a100-80gb-sxm", replicas: int = 1, tp: int = 1, **config: object) -> Pool:
-    engine = PLAIN.model_copy(update=dict(config.pop("engine", {})))  # type: ignore[call-overload]
+    engine = PLAIN.model_copy(update=dict(config.pop("engine", {})))
     fields = {"gpu": gpu, "replicas": replicas, "tensor_parallel_size": tp, **config}
     return build_pool(PoolConfig.model_validate(fields), small.tiny_spec(), load_gpu(gpu), engine)
 

@@ -25,7 +25,7 @@ LATENCY_S, LINK_S = 0.004, 0.001
 
 
 def job(number: int, way: int, replica: int, link_s: float, store_s: float = 0.0) -> StoreJob:
-    one = StoreJob(replica, way, None, [], 0.0)  # type: ignore[arg-type]
+    one = StoreJob(replica, way, None, [], 0.0)
     one.number, one.link_s, one.store_s = number, link_s, store_s
     return one
 
@@ -75,7 +75,7 @@ def prompts(streams: list[int], tokens: int, gap_s: float) -> Requests:
 
 
 def served(streams: list[int], tokens: int = 32, gap_s: float = 1.0, **of: object) -> Result:
-    return simulate(scenario(**of), prompts(streams, tokens, gap_s))  # type: ignore[arg-type]
+    return simulate(scenario(**of), prompts(streams, tokens, gap_s))
 
 
 def test_what_one_replica_computed_another_reads() -> None:
@@ -128,7 +128,7 @@ def test_a_full_store_keeps_what_was_used_last() -> None:
 
 def test_few_tokens_are_computed_rather_than_read() -> None:
     made = scenario()
-    store = replace(made.pool.store, min_load_tokens=29)  # type: ignore[type-var]
+    store = replace(made.pool.store, min_load_tokens=29)
     made = replace(made, pools=(replace(made.pool, store=store),))
     assert simulate(made, prompts([0, 0], 32, 1.0)).requests["brought_tokens"].tolist() == [0, 0]
 
@@ -138,7 +138,7 @@ HOST_S = 0.002
 
 
 def above_store(chunks: int, host_chunks: int, **of: object) -> Scenario:
-    made = scenario(chunks, kv_offloading_size=1.0, **of)  # type: ignore[arg-type]
+    made = scenario(chunks, kv_offloading_size=1.0, **of)
     return behind(made, host_chunks, 1e-9, HOST_S)
 
 
@@ -167,7 +167,7 @@ def test_what_the_own_host_has_is_not_read_from_the_store() -> None:
 def test_chunks_that_make_room_in_the_host_are_written_back() -> None:
     """A host of one prompt: the second one's chunks make the first one's go to the store."""
     made = above_store(100, 8, replicas=1)
-    store = replace(made.pool.store, writes_back=True)  # type: ignore[type-var]
+    store = replace(made.pool.store, writes_back=True)
     made = replace(made, pools=(replace(made.pool, store=store),))
     result = simulate(made, prompts([0, 1], 32, 1.0))
     assert result.replicas["store_chunks_written"].tolist() == [8]

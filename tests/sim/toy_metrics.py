@@ -191,7 +191,7 @@ class ByHand:
         }  # fmt: skip
 
 
-def reference_routing(  # type: ignore[no-untyped-def]
+def reference_routing(
     result: Result, requests: list[ToyRequest], measured: list[ToyRequest], replicas: int
 ):
     """By replica, as ``toy_run`` deals requests: in turn, the rejected ones to nobody."""

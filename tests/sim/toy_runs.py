@@ -71,7 +71,7 @@ def scenario(**cluster: Any) -> Scenario:
     unused = (
         "spec", "ledger", "max_model_len", "token_budget", "watermark_blocks", "ranks",
     )  # fmt: skip
-    pool = Pool(**vars(parts), **dict.fromkeys(unused), async_scheduling=False)  # type: ignore[arg-type]
+    pool = Pool(**vars(parts), **dict.fromkeys(unused), async_scheduling=False)
     return Scenario(pools=(pool,), router="round_robin", client=NO_CLIENT, api=NO_API)
 
 
@@ -145,7 +145,7 @@ def toy_run(seed: int, replicas: int = 1, mixed: bool = True, stop_s: float = ma
     return result, requests, steps
 
 
-def _serve(rng, replica, waiting, steps, resumed, mixed, stop_s):  # type: ignore[no-untyped-def]
+def _serve(rng, replica, waiting, steps, resumed, mixed, stop_s):
     now, running = 0.0, []
     while waiting or running:
         if not running:
@@ -203,7 +203,7 @@ def _serve(rng, replica, waiting, steps, resumed, mixed, stop_s):  # type: ignor
         now = end
 
 
-def _columns(rng, requests, steps, resumed, resumed_of, end_s):  # type: ignore[no-untyped-def]
+def _columns(rng, requests, steps, resumed, resumed_of, end_s):
     replicas = len(resumed_of)
     segments: list[dict[str, float]] = []
     alike = ("replica", "decodes", "padding", "chunks", "joined")

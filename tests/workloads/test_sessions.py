@@ -24,7 +24,7 @@ def upto(most: int) -> dict[str, object]:
 
 
 def workload(arrivals: object = USERS, **config: object) -> Workload:
-    sessions = {"turns": fixed(3), "added": fixed(3), **config.pop("sessions", {})}  # type: ignore[dict-item]
+    sessions = {"turns": fixed(3), "added": fixed(3), **config.pop("sessions", {})}
     base = {"lengths": {"prompt": fixed(10), "output": fixed(4)}, "num_requests": 7}
     return Workload.model_validate({"arrivals": arrivals, "sessions": sessions, **base, **config})
 

@@ -68,7 +68,7 @@ def test_turns_wait_for_answers_and_find_what_was_said(tmp_path: Path) -> None:
     """On a slow engine later turns are later than recorded; answers that are said again, too."""
     requests = generate(Workload.model_validate(sessions(tmp_path)), 0)
     engine = {"enable_prefix_caching": True, "block_size": 4, "num_gpu_blocks": 400}
-    result = simulate(small.scenario(step_overhead_s=0.5, **engine), requests)  # type: ignore[arg-type]
+    result = simulate(small.scenario(step_overhead_s=0.5, **engine), requests)
     columns = result.requests
     assert np.all(columns["status"] == FINISHED)
     for row in (1, 2):

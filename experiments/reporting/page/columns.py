@@ -101,24 +101,41 @@ MORE_IS_GOOD = ("_per_s", "_kept", "_rate", SHARE)
 LESS_IS_GOOD = (*LATENCIES, "usd_", "preemptions", "rejected", "timed_out", "unfinished")
 
 
-def columns_of(rows: Sequence[Row], limited: bool = True) -> list[Column]:
+def columns_of(
+    rows: Sequence[Row], limited: bool = True, tails: Mapping[str, int] | None = None
+) -> list[Column]:
     """Return the columns that rows of a summary have something to say in.
 
     What is no estimate and alike for all rows is in no view of few columns. Without limits
-    (``limited``) nobody is within them.
+    (``limited``) nobody is within them. ``tails`` are the percentiles of latencies that stand
+    first, by default p99.
     """
-    known = dict.fromkeys((*FIRST, *POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS, *WINDOWS))
+    first = _with_tails(tails or {})
+    known = dict.fromkeys((*first, *POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS, *WINDOWS))
     known |= dict.fromkeys(name for name in (rows[0] if rows else ()) if name.endswith(SHARE))
     left_out = ALREADY if limited else (*ALREADY, "slo_attainment", "goodput_per_s")
     found = []
     for metric in known:
         if metric not in left_out and _told(rows, metric):
-            _, views = FIRST.get(metric, ("", ()))
+            _, views = first.get(metric, ("", ()))
             if metric in WITHOUT_INTERVAL and _alike(rows, metric):
                 views = ()
             name, scale = named(metric)
             ends = bool(views) and metric not in WITHOUT_INTERVAL
             found.append(Column(metric, name, views, scale, ends))
+    return found
+
+
+def _with_tails(tails: Mapping[str, int]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """``FIRST`` with other percentiles where p99 stands, and that behind them."""
+    instead = {f"{name}_p99_s": f"{name}_p{percent}_s" for name, percent in tails.items()}
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for metric, (name, views) in FIRST.items():
+        other = instead.get(metric, metric)
+        if other != metric:
+            found[other] = (name, views)
+            views = tuple(view for view in views if view != VERDICT)
+        found.setdefault(metric, (name, views))
     return found
 
 

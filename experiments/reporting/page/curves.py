@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experiments.reporting.page.limits import tails_of
 from sim.measuring.latencies import latency
 from sim.measuring.percentiles import PERCENTS, quantiles_at
 from sim.measuring.slo import HOUR_S, Slo, good, judged_windows
@@ -55,8 +56,8 @@ class Curves:
     """When the last request arrives."""
     rate: list[float]
     """Arrivals per second, by slice."""
-    ttft_p99_s: list[float]
-    """NaN where nobody arrives."""
+    ttft_tail_s: list[float]
+    """The percentile that ``tails_of`` the slo looks at; NaN where nobody arrives."""
     within: list[float]
     """Shares of those who arrive in a slice that are within all limits; NaN likewise."""
     bound: Mapping[str, list[float]] = field(default_factory=dict)
@@ -125,6 +126,7 @@ def _over_time(
     place = np.minimum(arrival_s[present] // width_s, count - 1).astype(np.int64)
     ttft = latency(columns, "ttft")[present]
     within = good(columns, slo or Slo())[present]
+    tail = tails_of(slo)["ttft"] / 100
     order = np.argsort(place, kind="stable")
     bounds = np.searchsorted(place[order], np.arange(count + 1))
     rate, tails, shares = [], [], []
@@ -132,7 +134,7 @@ def _over_time(
         rows = order[low:high]
         rate.append(len(rows) / width_s / runs)
         answered = ttft[rows][np.isfinite(ttft[rows])]
-        tails.append(float(quantiles_at(answered, [0.99])[0]) if len(answered) else float("nan"))
+        tails.append(float(quantiles_at(answered, [tail])[0]) if len(answered) else float("nan"))
         shares.append(float(within[rows].mean()) if len(rows) else float("nan"))
     return end_s, rate, tails, shares
 

@@ -26,11 +26,12 @@ from experiments.reporting.page.columns import (
 )
 from experiments.reporting.page.curves import EMPTY, RANKS, Curves
 from experiments.reporting.page.layout import axis_of, grouping_of
-from experiments.reporting.page.verdict import by_merit, limits_text, state_of, verdict
+from experiments.reporting.page.limits import limits_of, limits_text, tails_of
+from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.support import FIRM, THIN, effective
 from experiments.reporting.why import BOUND_BY, WORDS
 from sim.measuring.percentiles import PERCENTS
-from sim.measuring.slo import Slo, percentile_limits
+from sim.measuring.slo import Slo
 
 Row = Mapping[str, Any]
 MOST_CURVES = 64
@@ -69,7 +70,7 @@ def page_data(
     states = [state_of(row, slo) for row in rows]
     told, names = telling_keys(keys, rows), key_names(keys)
     labels = [label_of(told, row) for row in rows]
-    columns = columns_of(rows, slo is not None)
+    columns = columns_of(rows, slo is not None, tails_of(slo))
     order = by_merit(rows, states, slo)
     axis, of_curves = axis_of(told, rows)
     groups, lines = _groups(keys, rows), [_called(of_curves, names, row) for row in rows]
@@ -93,7 +94,7 @@ def page_data(
         "chosen": _chosen(groups, order),
         "columns": _headings(keys, columns, slo),
         "views": [{"id": view, "name": title} for view, title in VIEWS.items()],
-        "limits": _limits(slo),
+        "limits": limits_of(slo), "tails": tails_of(slo),
         "verdict": verdict(rows, states, labels, slo, curves),
         "wanted": limits_text(slo),
         "ranks": list(RANKS), "percents": list(PERCENTS),
@@ -218,7 +219,7 @@ def _curves(
         },
         "time": {
             "end": digits(curve.end_s), "rate": [digits(each, 3) for each in curve.rate],
-            "ttft": _ms(curve.ttft_p99_s), "within": _per_cent(curve.within),
+            "ttft": _ms(curve.ttft_tail_s), "within": _per_cent(curve.within),
             "bound": [_shares(curve.bound.get(name, ())) for name in bound],
         },
     }  # fmt: skip
@@ -272,16 +273,6 @@ def _first_metric(found: Sequence[Mapping[str, Any]]) -> str:
     names = [one["metric"] for one in found if any(row[3] for row in one["rows"])]
     wanted = ("usd_per_million_output_tokens", "ttft_p99_s", "tpot_p99_s")
     return next((name for name in (*wanted, *names) if name in names), str(found[0]["metric"]))
-
-
-def _limits(slo: Slo | None) -> dict[str, float]:
-    if slo is None:
-        return {}
-    named_limits = {
-        "ttft_p99_s": slo.ttft_s, "tpot_p99_s": slo.tpot_s, "slo_attainment": slo.attainment,
-    }  # fmt: skip
-    named_limits |= {one.key: one.limit_s for one in percentile_limits(slo)}
-    return {name: limit for name, limit in named_limits.items() if limit is not None}
 
 
 def _chosen(groups: Sequence[str], order: Sequence[int]) -> list[int]:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.reporting.page.curves import Curves
+from experiments.reporting.page.limits import limits_of, limits_text
 from experiments.reporting.quantities import significant
-from sim.measuring.slo import Slo, percentile_limits
+from sim.measuring.slo import Slo
 
 Row = Mapping[str, Any]
 NOBODY = "No request that is measured had an answer: see what to know below."
@@ -30,24 +31,6 @@ def state_of(row: Row, slo: Slo | None) -> str:
     return MISSED if high < slo.attainment else UNDECIDED
 
 
-def limits_text(slo: Slo | None) -> str:
-    """Say the limits in words: ``99% of requests with TTFT 1 s, TPOT 50 ms``."""
-    if slo is None:
-        return ""
-    named = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2e_s}
-    limits = [f"{name} at most {_time(limit)}" for name, limit in named.items() if limit]
-    joint = [f"{100 * slo.attainment:g}% of requests with {' and '.join(limits)}"] if limits else []
-    each = [
-        f"{one.latency.upper()} p{one.percent} at most {_time(one.limit_s)}"
-        for one in percentile_limits(slo)
-    ]
-    return ", ".join((*joint, *each))
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:g} s" if seconds >= 1 else f"{1e3 * seconds:g} ms"
-
-
 def by_merit(rows: Sequence[Row], states: Sequence[str], slo: Slo | None) -> list[int]:
     """Return the places of points, the best first.
 
@@ -62,7 +45,7 @@ def by_merit(rows: Sequence[Row], states: Sequence[str], slo: Slo | None) -> lis
         share = row["slo_attainment"]
         if state in (KEPT, NONE):
             return 0, price, place
-        if state == UNDECIDED and slo is not None and share >= slo.attainment:
+        if state == UNDECIDED and share >= limits_of(slo).get("slo_attainment", math.inf):
             return 1, price, place
         return (UNDECIDED, MISSED, SATURATED).index(state) + 2, -share, place
 

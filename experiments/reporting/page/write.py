@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.reporting.page import base
+from experiments.reporting.page.columns import named
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.data import digits, page_data
+from experiments.reporting.page.limits import tails_of
 from experiments.reporting.page.replicas import replica_table
 from experiments.reporting.pool_table import reported_pools
 from experiments.reporting.quantities import DASH, MISSING, significant, with_interval
@@ -75,16 +77,16 @@ def write_page(
         verdict=data["verdict"],
         states=[point["state"] for point in data["points"]],
         wanted=data["wanted"],
-        cards=cards(rows[best], page.gpus[best], limited=slo is not None),
+        cards=cards(rows[best], page.gpus[best], slo),
         few=any("few" in point for point in data["points"]),
         has_price="usd_per_million_output_tokens" in columns,
-        axis=data["axis"] if columns & {"ttft_p99_s", "tpot_p99_s", "slo_attainment"} else None,
+        axis=data["axis"] if columns & {*shown_tails(slo), "slo_attainment"} else None,
         spans=data["spans"],
         bound=data["bound"],
         differences=data["differences"],
         windows=any("windows" in point for point in data["points"]),
         notes=list(page.notes),
-        pools=reported_pools(page.pools, labels),
+        pools=reported_pools(page.pools, labels, tails_of(slo)),
         replicas=replica_table(page.replicas, labels, data["chosen"]),
         texts=list(page.texts),
         definitions={name: text for name, text in ALL_METRICS.items() if name in columns},
@@ -92,7 +94,13 @@ def write_page(
     base.write(path, text)
 
 
-def cards(row: Mapping[str, Any], gpus: int, *, limited: bool = True) -> list[dict[str, str]]:
+def shown_tails(slo: Slo | None) -> tuple[str, str]:
+    """Return the metrics of TTFT and TPOT that are looked at first."""
+    ttft, tpot = (f"{name}_p{percent}_s" for name, percent in tails_of(slo).items())
+    return ttft, tpot
+
+
+def cards(row: Mapping[str, Any], gpus: int, slo: Slo | None) -> list[dict[str, str]]:
     """The figures of the best point that a buyer looks at first, from the digits of its table."""
 
     def figure(metric: str, factor: float = 1.0) -> str:
@@ -109,16 +117,17 @@ def cards(row: Mapping[str, Any], gpus: int, *, limited: bool = True) -> list[di
 
     served = figure("request_throughput_per_s")
     within = {"title": "within the limits, %", "value": _share(row), "note": f"{served} requests/s"}
-    waiting = {"title": "TTFT p99, ms", "note": f"median {figure('ttft_p50_s', 1e3)}"}
+    ttft, tpot = shown_tails(slo)
+    waiting = {"title": named(ttft)[0], "note": f"median {figure('ttft_p50_s', 1e3)}"}
     lost = {"value": MISSING, "note": "saturated"}
     return [
         {"title": "USD/M output tokens", "value": figure("usd_per_million_output_tokens"),
          "note": "while it is this busy"},
         {"title": "GPUs", "value": f"{gpus:,}", "note": f"USD {figure('usd_per_hour')} per hour"},
-        within if limited else {"title": "requests/s", "value": served, "note": ""},
-        waiting | (lost if row.get("saturated", 0) > 0 else tail("ttft_p99_s")),
-        {"title": "TPOT p99, ms", "note": f"median {figure('tpot_p50_s', 1e3)}"}
-        | tail("tpot_p99_s"),
+        within if slo is not None else {"title": "requests/s", "value": served, "note": ""},
+        waiting | (lost if row.get("saturated", 0) > 0 else tail(ttft)),
+        {"title": named(tpot)[0], "note": f"median {figure('tpot_p50_s', 1e3)}"}
+        | tail(tpot),
         {"title": "KV cache, most, %", "value": figure("kv_use_max", 100),
          "note": f"mean {figure('kv_use_mean', 100)}"},
     ]  # fmt: skip

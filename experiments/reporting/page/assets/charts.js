@@ -185,7 +185,7 @@ const charts = (() => {
     for (const at of found) {
       svg(root, "line", { class: "grid", x1: x(at), x2: x(at), y1: inner.top, y2: inner.bottom });
       const text = options.x.text(at), half = 3.3 * text.length;
-      svg(root, "text", { class: "tick", x: Math.min(x(at), root.width.baseVal.value - half),
+      svg(root, "text", { class: "tick", x: Math.max(half, Math.min(x(at), root.width.baseVal.value - half)),
         y: inner.bottom + 16, "text-anchor": "middle" }, text);
     }
   }

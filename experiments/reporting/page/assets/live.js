@@ -134,14 +134,17 @@
       if (load < LOAD.low || load > LOAD.high || state.curve.has(load)) continue;
       await lines(address({ ...setting, [LOAD.id]: load }, 1), asking.signal, (told) => {
         if (told.error || asking !== state.asking) return;
-        const found = told.point.m.ttft_p99_s;
+        const found = told.point.m[`ttft_${tail(told)}_s`];
         state.curve.set(load, found && found[0] !== null ? found[0] * 1000 : NaN);
         drawCurve();
       });
     }
   }
 
-  // ---- showing
+  // ---- showing: the percentile of TTFT that the limits look at, and its limit
+
+  const tail = (told) => `p${told.tails.ttft}`;
+  const limitOf = ({ limits, tails }) => limits[`ttft_p${tails.ttft}_s`] ?? limits.ttft_s;
 
   function showError(text) {
     el("verdict").className = "verdict missed";
@@ -206,7 +209,7 @@
   const look = (place) => ({ ...charts.look(place), dash: place });
 
   function drawCharts(told) {
-    const limit = told.limits.ttft_p99_s;
+    const limit = limitOf(told), ttftName = `TTFT ${tail(told)}`;
     drawParts(told, limit);
     drawBound(told);
     const shown = [["now", told.point], ...(state.base ? [["baseline", state.base.point]] : [])];
@@ -225,12 +228,12 @@
     charts.legend(el("cdf-legend"), shown.map(([name], place) => ({ name, look: look(place) })));
     const time = told.point.time, ttft = time.ttft.map((value, place) => ({
       x: 100 * (place + 0.5) / time.ttft.length, y: value ?? NaN,
-      text: `TTFT p99 ${number(value)} ms` }));
-    charts.lines(el("time-ttft"), { id: "time-ttft", label: "TTFT p99 over the run", plain: true,
+      text: `${ttftName} ${number(value)} ms` }));
+    charts.lines(el("time-ttft"), { id: "time-ttft", label: `${ttftName} over the run`, plain: true,
       height: 240, series: [{ name: "now", look: look(0), points: ttft }],
       x: { domain: [0, 100], log: false, text: (at) => number(at), title: "% of the run" },
       y: { domain: charts.domain(ttft.map((each) => each.y), true), log: true,
-        text: (at) => number(at, 3), title: "TTFT p99, ms" },
+        text: (at) => number(at, 3), title: `${ttftName}, ms` },
       limit: limit === undefined ? null : { value: limit * 1000, text: "limit", keep: "below" } });
   }
 
@@ -265,21 +268,22 @@
   }
 
   function drawCurve() {
+    const ttftName = `TTFT ${tail(state.shown)}`;
     const all = [...state.curve].sort(([a], [b]) => a - b);
     const points = all.filter(([, y]) => y === y).map(([x, y]) => ({ x, y,
-      text: `${number(x)} ${LOAD.label} · TTFT p99 ${number(y)} ms` }));
+      text: `${number(x)} ${LOAD.label} · ${ttftName} ${number(y)} ms` }));
     const lost = all.filter(([, y]) => y !== y).map(([x]) => number(x));
     el("rate-told").textContent = lost.length
       ? `Without a latency that lasts (saturated, or nobody was answered): ${lost.join(", ")}.` : "";
-    const limit = state.shown.limits.ttft_p99_s, ys = points.map((each) => each.y);
+    const limit = limitOf(state.shown), ys = points.map((each) => each.y);
     if (limit !== undefined) ys.push(limit * 1000);
     charts.lines(el("rate-curve"), { id: "rate-curve", height: 240,
-      label: `TTFT p99 at other numbers of ${LOAD.label}`,
-      series: [{ name: "TTFT p99", look: look(0), points }],
+      label: `${ttftName} at other numbers of ${LOAD.label}`,
+      series: [{ name: ttftName, look: look(0), points }],
       x: { domain: charts.domain(all.map(([x]) => x), false, true), log: false,
         text: (at) => number(at), title: `${LOAD.label}, one seed each` },
       y: { domain: charts.domain(ys, true), log: true, text: (at) => number(at, 3),
-        title: "TTFT p99, ms" },
+        title: `${ttftName}, ms` },
       limit: limit === undefined ? null : { value: limit * 1000, text: "limit", keep: "below" } });
   }
 

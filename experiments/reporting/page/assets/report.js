@@ -40,12 +40,10 @@
   }
 
   function example() {
-    // What a filter may look like here: a word of one swept key, a bound of another.
-    const best = DATA.points.find(({ n }) => n === DATA.best).values, at = [...best.keys()];
-    const word = at.find((place) => /^[a-z]/i.test(best[place]) && best[place].length < 20);
-    const bound = at.find((place) => typeof best[place] === "number");
-    return [word === undefined ? "" : best[word], bound === undefined ? ""
-      : `${DATA.columns[bound].name}>=${best[bound]}`].filter(Boolean).join(" ");
+    // What a filter may look like here, by the values of the best point.
+    const best = DATA.points[DATA.best - 1].values.map((value, place) =>
+      (typeof value === "number" ? `${DATA.columns[place].name}>=${value}` : String(value)));
+    return best.filter((text) => text.length < 24).slice(0, 2).join(" ");
   }
 
   function listen(id, kind, take) {

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { DATA, el, state, figure, metric, named, numbered, inMs, groupLook, pointLook,
+  const { DATA, el, state, figure, metric, named, numbered, inMs, tail, limitOf, groupLook, pointLook,
     lineLook, few, describe, choose, chosen, columns } = report;
   const number = charts.number;
   const MOST_LOOKS = 12;  // that differ in colour or in shape: of more, a legend helps nobody
@@ -48,11 +48,11 @@
     const x = { domain: charts.domain(xs, log), log, text: (value) => number(value),
       ticks: new Set(xs).size <= 8 ? [...new Set(xs)].sort((a, b) => a - b) : undefined,
       title: DATA.axis, whole: xs.every(Number.isInteger) };
-    for (const [id, name, isLog] of [["load-ttft", "ttft_p99_s", true],
-      ["load-tpot", "tpot_p99_s", true], ["load-within", "slo_attainment", false]]) {
+    for (const [id, name, isLog] of [["load-ttft", tail("ttft"), true],
+      ["load-tpot", tail("tpot"), true], ["load-within", "slo_attainment", false]]) {
       const target = el(id), column = columns.get(name);
       if (!target || !column) continue;
-      const limit = DATA.limits[name], scale = column.scale || 1;
+      const limit = limitOf(name), scale = column.scale || 1;
       const series = DATA.lines.map((title, line) => ({
         name: title, look: lineLook(line), faint: !told.has(line),
         points: DATA.points.filter((point) => point.line === line
@@ -125,7 +125,7 @@
       return { name: numbered(point), parts: values, sum, pick: () => choose(point.n),
         text: `${named(point)} · ${inMs(sum)}: ${charts.named(parts, values, " ms")}` };
     });
-    const limit = DATA.limits[`${state.span}_p99_s`];
+    const limit = limitOf(`${state.span}_p${DATA.percents[state.percent]}_s`);
     charts.stacks(box, { id: "parts", label: `Where ${title} goes`, rows, reach: 24,
       limit: limit === undefined ? null : { value: limit * 1000, text: `limit ${inMs(limit * 1000)}` },
       x: { domain: charts.domain(rows.map((row) => row.sum), false, true), log: false, text: three,
@@ -157,7 +157,7 @@
     const x = { domain: state.zoom || whole, log: false, text: three,
       title: hours ? "hours" : "% of the run" };
     for (const [id, name, title, log] of [["time-rate", "rate", "arrivals per second", false],
-      ["time-ttft", "ttft", "TTFT p99, ms", true],
+      ["time-ttft", "ttft", `TTFT p${DATA.tails.ttft}, ms`, true],
       ["time-within", "within", "% within the limits", false]]) {
       const box = el(id);
       if (!box) continue;
@@ -196,8 +196,8 @@
   const floor = (values) => [90, 50].find((low) => values.every((value) => !(value < low))) || 0;
 
   function limitOver(name) {
-    if (name === "ttft" && DATA.limits.ttft_p99_s !== undefined)
-      return { value: DATA.limits.ttft_p99_s * 1000, text: "limit", keep: "below" };
+    const most = name === "ttft" ? limitOf(tail("ttft")) : undefined;
+    if (most !== undefined) return { value: most * 1000, text: "limit", keep: "below" };
     const wanted = name === "within" && DATA.limits.slo_attainment;
     return wanted ? { value: wanted * 100, text: "wanted", keep: "above" } : null;
   }

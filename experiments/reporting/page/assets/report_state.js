@@ -7,7 +7,7 @@ const report = (() => {
   const number = charts.number;
   const STATES = { kept: "keeps the limits", missed: "misses the limits",
     undecided: "not certain with these seeds", saturated: "saturated", none: "" };
-  const MOST_CHOSEN = 8, LAST = DATA.percents.length - 1;
+  const MOST_CHOSEN = 8, LAST = DATA.percents.indexOf(DATA.tails.ttft);
   const columns = new Map(DATA.columns.map((column) => [column.id, column]));
   const spans = DATA.spans.map(({ id }) => id);
 
@@ -56,6 +56,9 @@ const report = (() => {
     const found = columns.has(id) ? point.m[columns.get(id).m] : null;
     return Array.isArray(found) ? found : [found ?? null];
   }
+  // The percentile of a latency that is looked at, and a limit: its own, or that of every request.
+  const tail = (latency) => `${latency}_p${DATA.tails[latency]}_s`;
+  const limitOf = (id) => DATA.limits[id] ?? DATA.limits[id.replace(/_p\d+_s$/, "_s")];
   const metric = (point, id) => figure(point, id)[0];
   // How many independent requests a percentile rests on, where these are few.
   function few(point, id) {
@@ -87,10 +90,11 @@ const report = (() => {
     const facts = [named(point)];
     const price = metric(point, "usd_per_million_output_tokens");
     if (price !== null) facts.push(`USD ${number(price)} per million output tokens`);
-    if (metric(point, "ttft_p99_s") !== null)
-      facts.push(`TTFT p99 ${inMs(metric(point, "ttft_p99_s") * 1000)}`);
-    if (metric(point, "tpot_p99_s") !== null)
-      facts.push(`TPOT p99 ${inMs(metric(point, "tpot_p99_s") * 1000)}`);
+    for (const latency of ["ttft", "tpot"]) {
+      const value = metric(point, tail(latency));
+      if (value !== null)
+        facts.push(`${latency.toUpperCase()} p${DATA.tails[latency]} ${inMs(value * 1000)}`);
+    }
     if (STATES[point.state]) facts.push(STATES[point.state]);
     return facts.join(" · ");
   }
@@ -110,5 +114,5 @@ const report = (() => {
   const chosen = () => DATA.points.filter((point) => state.chosen.has(point.n));
 
   return { DATA, STATES, el, state, restore, remember, columns, figure, metric, named,
-    numbered, inMs, groupLook, pointLook, lineLook, few, describe, choose, chosen };
+    numbered, inMs, tail, limitOf, groupLook, pointLook, lineLook, few, describe, choose, chosen };
 })();

@@ -1,0 +1,41 @@
+"""The limits of a study as a page looks at them: in words, by metric, and at which percentiles."""
+
+from sim.measuring.slo import Slo, percentile_limits, request_limits
+
+
+def tails_of(slo: Slo | None) -> dict[str, int]:
+    """Return the percentile of TTFT and TPOT that is looked at: that of the slo, else p99."""
+    found = {"ttft": 99, "tpot": 99}
+    asked = [] if slo is None else list(percentile_limits(slo))
+    for latency in found:
+        percents = [one.percent for one in asked if one.latency == latency]
+        found[latency] = max(percents, default=99)
+    return found
+
+
+def limits_of(slo: Slo | None) -> dict[str, float]:
+    """Return limits by metric, those of every request as ``ttft_s``; the share only with these."""
+    if slo is None:
+        return {}
+    alone = request_limits(slo)
+    found = {f"{latency}_s": limit_s for latency, limit_s in alone.items()}
+    found |= {one.key: one.limit_s for one in percentile_limits(slo)}
+    return found | ({"slo_attainment": slo.attainment} if alone else {})
+
+
+def limits_text(slo: Slo | None) -> str:
+    """Say the limits in words: ``99% of requests with TTFT 1 s, TPOT 50 ms``."""
+    if slo is None:
+        return ""
+    named = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2e_s}
+    limits = [f"{name} at most {_time(limit)}" for name, limit in named.items() if limit]
+    joint = [f"{100 * slo.attainment:g}% of requests with {' and '.join(limits)}"] if limits else []
+    each = [
+        f"{one.latency.upper()} p{one.percent} at most {_time(one.limit_s)}"
+        for one in percentile_limits(slo)
+    ]
+    return ", ".join((*joint, *each))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds >= 1 else f"{1e3 * seconds:g} ms"

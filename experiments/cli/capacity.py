@@ -1,15 +1,15 @@
 """``headroom capacity STUDY``: the highest rate that keeps the SLO, with an interval.
 
-The answer goes to stdout, everything else to stderr. Exit status 0: done; 2: something is wrong
-with the study, an option or the machine, said in one message; 130: interrupted, finished runs are
-kept.
+The answer goes to stdout, everything else to stderr. Exit status 0: done; 1: at some point
+no value keeps the SLO and ``--fail-on-slo`` was given; 2: something is wrong with the study, an
+option or the machine, said in one message; 130: interrupted, finished runs are kept.
 """
 
 import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.cli.command import called, run_command
+from experiments.cli.command import run_command
 from experiments.cli.search import search_command, search_parser
 
 EXAMPLES = """examples:
@@ -24,8 +24,9 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = search_parser(
-        called("capacity"),
+        "capacity",
         "Find the highest value of a key (by default the rate) at which the SLO is still kept.",
+        "exit status 1 unless some value keeps the slo at every point",
         EXAMPLES,
     )
     parser.add_argument(

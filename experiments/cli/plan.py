@@ -1,6 +1,7 @@
 """``headroom plan STUDY``: the cheapest deployment that keeps an SLO at a risk.
 
-The answer goes to stdout, everything else to stderr. Exit status 0: done; 2: something is wrong
+The answer goes to stdout, everything else to stderr. Exit status 0: done; 1: no candidate keeps the
+SLO and ``--fail-on-slo`` was given; 2: something is wrong
 with the study, an option or the machine, said in one message; 130: interrupted, finished runs are
 kept.
 """
@@ -9,7 +10,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.cli.command import called, run_command
+from experiments.cli.command import run_command
 from experiments.cli.search import search_command, search_parser
 
 REPLICAS = "cluster.replicas"
@@ -24,8 +25,9 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = search_parser(
-        called("plan"),
+        "plan",
         "Find the cheapest of many deployments that keeps the SLO, and say why not the others.",
+        "exit status 1 if no candidate keeps the slo at the risk",
         EXAMPLES,
     )
     kept = "finished runs are kept, run the same command to go on"

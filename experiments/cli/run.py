@@ -102,11 +102,20 @@ def _run_study(options: argparse.Namespace) -> int:
     from experiments.study.kinds import SEARCHES, kind_of
 
     loaded = _read(options)
-    if kind_of(loaded) in SEARCHES:
+    kind = kind_of(loaded)
+    if kind != "serving" and options.why:
+        return fail(f"--why is for studies of kind serving, this one is of kind {kind}")
+    if kind in SEARCHES:
         return run_search(loaded, options)
-    if kind_of(loaded) != "serving":
+    if kind != "serving":
         if options.executor != "local":
             return fail(f"--executor {options.executor} is for studies of kind serving")
+        for option in ("format", "fail_on_slo"):
+            if getattr(options, option) not in ("table", False):
+                return fail(
+                    f"--{option.replace('_', '-')} is for studies of kind serving, plan and "
+                    f"capacity, this one is of kind {kind}"
+                )
         return run_other(loaded, options.out, options.dry_run, options.overwrite)
     plan = _plan(loaded)
     if options.fail_on_slo and any(point.study.slo is None for point in plan.points):

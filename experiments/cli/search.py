@@ -6,24 +6,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.command import Parser, fail
+from experiments.cli.command import Parser, called, fail
 from experiments.cli.executors import add_run_options, executor_fault, executor_of
+from experiments.reporting.formats import FORMATS, written
 from experiments.reporting.terminal import wrapped
 from experiments.study.document import Loaded
 
 if TYPE_CHECKING:
     from experiments.planning.progress import SearchProgress
 
+NOTE = "note: "
 Changes = Callable[[dict[str, Any]], Sequence[str]]
 
 INDENT = len("answer   ")
 """Of what a narrow terminal moves to the next line: below what follows the word that begins it."""
 
 
-def search_parser(prog: str, about: str, examples: str) -> argparse.ArgumentParser:
-    """Return a parser with the study, and the options of every search."""
+def search_parser(kind: str, about: str, fails: str, examples: str) -> argparse.ArgumentParser:
+    """Return a parser with the study, and the options of every search.
+
+    Args:
+        kind: of the search, and the command's name.
+        about: what it does.
+        fails: when ``--fail-on-slo`` ends with status 1.
+        examples: below the options.
+    """
     parser = Parser(
-        prog=prog, description=about, epilog=examples, allow_abbrev=False,
+        prog=called(kind), description=about, epilog=examples, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("study", metavar="STUDY", help="a YAML file, or a bundled study")
@@ -31,6 +40,11 @@ def search_parser(prog: str, about: str, examples: str) -> argparse.ArgumentPars
     parser.add_argument(
         "--no-figures", action="store_true", help="write tables and report, draw no pictures"
     )
+    parser.add_argument(
+        "--format", choices=FORMATS, default="table",
+        help=f"of what is printed: sentences for people, or all of {kind}.csv for programs",
+    )  # fmt: skip
+    parser.add_argument("--fail-on-slo", action="store_true", help=fails)
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, say what it would cost, stop"
     )
@@ -84,6 +98,7 @@ def run_search(loaded: Loaded, options: argparse.Namespace) -> int:
         RunError: it ended early; finished runs are kept.
     """
     from experiments.planning.kinds import search_of
+    from experiments.reporting.records import Records
     from experiments.running.folder import chosen_folder
 
     search = search_of(loaded)
@@ -93,13 +108,18 @@ def run_search(loaded: Loaded, options: argparse.Namespace) -> int:
         return 0
     out = chosen_folder(options.out, search.name)
     with executor_of(options) as executor:
-        lines = search.run(
+        found = search.run(
             out, executor=executor, progress=_progress(), overwrite=options.overwrite,
             figures=not options.no_figures,
         )  # fmt: skip
-    _tell(lines.answer)
-    _say([*lines.notes, f"results are in {out}"])
-    return 0
+    if options.format == "table":
+        _tell(found.answer)
+    else:
+        table = Records.of_frame(found.tables()[search.study.kind])
+        print(written(table, options.format), end="")
+        _say([line for line in found.answer if line.startswith(NOTE)])
+    _say([*found.notes, f"results are in {out}"])
+    return int(options.fail_on_slo and not found.is_kept)
 
 
 def _tell(lines: Sequence[str]) -> None:

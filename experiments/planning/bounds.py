@@ -1,7 +1,10 @@
 """What decides of a candidate before it is simulated under its traffic: what it can serve at most,
 and what a request gets that is alone."""
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 
 from experiments.planning.promises import limits_of
 from experiments.planning.sizes import Rates
@@ -14,6 +17,7 @@ from experiments.study.requests import requests_of
 from sim.ceilings import ceilings_of
 from sim.settings.pools import DECODE, PREFILL
 from sim.settings.scenario import Scenario
+from workloads.requests import Requests
 
 
 def rates_of(study: Study) -> Rates:
@@ -50,6 +54,10 @@ def _ceilings(study: Study) -> Rates:
     return (tuple(answers),) if cached else (tuple(answers), tuple(prompts))
 
 
+Lone = tuple[float, str]
+"""Seconds of what a request takes that is alone, and the beginning of a sentence about it."""
+
+
 def floor_of(study: Study, scenario: Scenario) -> str:
     """Say that no load is low enough: what a request takes that is alone is beyond a limit.
 
@@ -59,24 +67,51 @@ def floor_of(study: Study, scenario: Scenario) -> str:
     assert slo is not None
     requests = requests_of(study, study.seed)
     for key, limit in limits_of(slo).items():
-        if limit.latency == "tpot":
-            pools = [pool for pool in scenario.pools if pool.role != PREFILL]
-            lone_s = min(ceilings_of(pool)["fastest_token_s"] for pool in pools)
-            if lone_s > limit.limit_s:
-                return (
-                    f"a token takes {lone_s * 1e3:.3g} ms of a request that is alone, more than "
-                    f"{key} = {limit.limit_s:g} s, at any number of replicas"
-                )
-        if limit.latency == "ttft" and requests.prefixes is None:
-            prompt = int(np.quantile(requests.prompt_tokens, limit.share, method="lower"))
-            so_long = 100 * float((requests.prompt_tokens >= prompt).mean())
-            longest = max(pool.max_model_len for pool in scenario.pools if pool.role != DECODE)
-            prompt = min(prompt, longest - 1)
-            lone_s = lone_ttft_s(scenario, prompt)
-            if lone_s > limit.limit_s:
-                return (
-                    f"the prefill of {prompt:,} tokens, which {so_long:.3g}% of the prompts have "
-                    f"at least, takes {lone_s:.3g} s alone, more than {key} = {limit.limit_s:g} s, "
-                    "at any number of replicas"
-                )
+        lone_s, what = _LONE[limit.latency](scenario, requests, limit.share)
+        if lone_s > limit.limit_s:
+            return f"{what}, more than {key} = {limit.limit_s:g} s, at any number of replicas"
     return ""
+
+
+def _prompt(scenario: Scenario, requests: Requests, share: float) -> Lone:
+    """The prefill of the prompts that so large a share is shorter than; nothing if cached."""
+    if requests.prefixes is not None:
+        return 0.0, ""
+    prompt, part = _longest(requests.prompt_tokens, share)
+    longest = max(pool.max_model_len for pool in scenario.pools if pool.role != DECODE)
+    prompt = min(prompt, longest - 1)
+    lone_s = lone_ttft_s(scenario, prompt)
+    which = f"the prefill of {prompt:,} tokens, which {part} of the prompts have at least"
+    return lone_s, f"{which}, takes {lone_s:.3g} s alone"
+
+
+def _token(scenario: Scenario, requests: Requests, share: float) -> Lone:
+    """Any token after the first."""
+    lone_s = _fastest_token_s(scenario)
+    return lone_s, f"a token takes {lone_s * 1e3:.3g} ms of a request that is alone"
+
+
+def _answer(scenario: Scenario, requests: Requests, share: float) -> Lone:
+    """The tokens after the first of the answers that so large a share is shorter than."""
+    tokens, part = _longest(requests.output_tokens, share)
+    longest = max(pool.max_model_len for pool in scenario.pools)
+    tokens = min(tokens, longest - 1)
+    lone_s = (tokens - 1) * _fastest_token_s(scenario)
+    which = f"{tokens:,} tokens, which {part} of the answers have at least"
+    return lone_s, f"{which}, take {lone_s:.3g} s alone"
+
+
+_LONE: dict[str, Callable[[Scenario, Requests, float], Lone]] = {
+    "ttft": _prompt, "tpot": _token, "e2e": _answer,
+}  # fmt: skip
+
+
+def _longest(tokens: npt.NDArray[np.int64], share: float) -> tuple[int, str]:
+    """Return so many tokens that hardly more than the rest of a share have them, and that rest."""
+    found = int(np.quantile(tokens, share, method="lower"))
+    return found, f"{100 * float((tokens >= found).mean()):.3g}%"
+
+
+def _fastest_token_s(scenario: Scenario) -> float:
+    pools = [pool for pool in scenario.pools if pool.role != PREFILL]
+    return float(min(ceilings_of(pool)["fastest_token_s"] for pool in pools))

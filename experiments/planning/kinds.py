@@ -27,6 +27,8 @@ class Told:
     tables: Callable[[], Mapping[str, "DataFrame"]]
     """Those of the files."""
     picture: Picture
+    is_kept: bool
+    """Whether something keeps the SLO: a candidate; a value, at every point."""
 
 
 class Search(Protocol):

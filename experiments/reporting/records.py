@@ -46,7 +46,14 @@ class Records:
     @classmethod
     def of_frame(cls, frame: "DataFrame") -> Self:
         """Return the same table."""
-        return cls({str(name): frame[name].tolist() for name in frame})
+        return cls(
+            {
+                str(name): frame[name].tolist()
+                if frame[name].dtype != "Int64" or frame[name].notna().all()
+                else frame[name].astype("float64").tolist()  # NaN stands for what pandas calls NA
+                for name in frame
+            }
+        )
 
     def frame(self) -> "DataFrame":
         """Return the same table for those who have pandas anyway."""

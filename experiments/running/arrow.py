@@ -1,12 +1,17 @@
 """Arrow arrays of plain values, made without pandas, which ``pa.array`` and ``pa.scalar`` load."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import ipc
+
+SHORT = 1 << 20
+"""Bytes of a file that is read at once."""
 
 _KINDS: dict[type, Any] = {int: np.int64, float: np.float64, bool: np.bool_, str: None}
 
@@ -57,6 +62,14 @@ def chosen(words: Sequence[str], places: npt.NDArray[np.integer[Any]]) -> pa.Arr
     mask = None if (places >= 0).all() else _bits(places >= 0)
     buffers = [mask, pa.py_buffer(ends), pa.py_buffer(text)]
     return pa.Array.from_buffers(pa.string(), len(places), buffers)
+
+
+def source_of(path: Path) -> pa.NativeFile:
+    """Open a file; of a short one, threads of Arrow need not fetch part after part."""
+    if os.path.getsize(path) > SHORT:
+        return pa.OSFile(str(path))
+    with path.open("rb", buffering=0) as file:
+        return pa.BufferReader(file.read())
 
 
 def packed(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from experiments.running.arrow import chosen, numbers, packed, unpacked, values_of
+from experiments.running.arrow import chosen, numbers, packed, source_of, unpacked, values_of
 from experiments.running.reached import Reached
 from experiments.study.build import claims_caches, scenario_of
 from experiments.study.document import Study
@@ -273,7 +273,7 @@ def is_whole(path: Path) -> bool:
 def _opened(path: Path, places: list[int] | None = None) -> Iterator[ipc.RecordBatchFileReader]:
     """Give the batches of a piece, with the columns at some places alone."""
     options = ipc.IpcReadOptions(included_fields=places, use_threads=False)
-    with pa.OSFile(str(path)) as file:
+    with source_of(path) as file:
         yield ipc.open_file(file, footer_offset=file.size() - SEAL, options=options)
 
 

@@ -19,8 +19,13 @@ class Drafts(NamedTuple):
     """Windows of the groups of the KV cache with layers of the drafter, where there are several."""
 
 
-def in_groups(drafts: Drafts, rng: np.random.Generator, windows: tuple[int | None, ...]) -> Drafts:
-    """The same with layers of the drafter in one kind of groups, or in several."""
+def in_groups(
+    drafts: Drafts, rng: np.random.Generator, windows: tuple[int | None, ...], chunks: bool
+) -> Drafts:
+    """The same with layers of the drafter in one kind of groups, or in several; ``chunks``: they
+    may attend chunks."""
+    if chunks:  # with EAGLE vLLM has no groups then
+        drafts = drafts._replace(method="draft_model")
     kinds = list(dict.fromkeys(windows))
     rng.shuffle(kinds)
     return drafts._replace(kinds=tuple(kinds[: int(rng.choice([1, 1, 1, 2]))]))

@@ -46,7 +46,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     groups = _groups_of(rng, on, size) if "groups" in on else _Groups()
     blocks += _more_blocks(groups, longest, STATES in on)
     if "groups" in on and drafts is not None:
-        drafts = in_groups(drafts, rng, groups.windows)
+        drafts = in_groups(drafts, rng, groups.windows, CHUNKS in on)
         blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
         blocks += groups.states * drafts.tokens
     host = None

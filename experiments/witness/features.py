@@ -109,6 +109,9 @@ FEATURES: dict[str, frozenset[str]] = {
         "async, drafts, groups, prefix cache, sizes": "drafts groups caching hybrid ahead sizes",
         "drafts, groups, chunks": "drafts groups chunks",
         "async, drafts, groups, chunks": "drafts groups chunks ahead",
+        "drafts, groups, chunks, prefix cache": "drafts groups chunks caching hybrid",
+        "async, drafts, groups, chunks, tight": "drafts groups chunks caching hybrid ahead tight "
+        "priority",
         "drafts, groups, tight": "drafts groups caching hybrid tight",
         "async, drafts, groups, tight": "drafts groups caching hybrid ahead tight priority aborts",
         "handover": "handover",

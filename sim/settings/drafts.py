@@ -25,7 +25,7 @@ from model.spec import DecoderSpec, load_spec
 from sim.engine.drafts.drafting import Drafting
 from sim.settings.engine_config import precision_of
 from sim.settings.resolved_engine import ResolvedEngine
-from sim.settings.speculative import SpeculativeConfig
+from sim.settings.speculative import READS_TARGET, SpeculativeConfig
 
 EAGLE_VOCABULARY = 32_000
 """Tokens that published EAGLE-3 heads of Llama 3 propose (``draft_vocab_size`` of
@@ -39,8 +39,6 @@ SERVE = "serve"
 ROLES_SINCE = "0.32"
 """Version since which whoever loads a prompt leaves others what their next step with drafts takes
 (``_spec_decode_step_blocks`` in vllm/v1/core/sched/scheduler.py)."""
-READS_TARGET = ("eagle", "eagle3", "mtp")
-"""Methods that need the target's hidden states (``SpeculativeConfig.use_eagle``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

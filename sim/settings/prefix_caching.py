@@ -36,8 +36,6 @@ def uncached(spec: DecoderSpec, version: str, unified: bool, drafts: bool = Fals
     if any(cache.kind == COMPRESSED for cache in spec.caches):
         return "what prompts share is not modelled where entries stand for several tokens"
     whole = "; with engine.disable_hybrid_kv_cache_manager: true windows keep everything"
-    if spec.attention_chunk_tokens is not None and drafts:
-        return f"vLLM has no drafts where layers that attend within chunks share prompts{whole}"
     windows = {cache.window for cache in spec.caches if cache.kept and cache.per_entry.whole}
     if vllm().defaults.finds_any_groups.at(version_key(version)):
         return None

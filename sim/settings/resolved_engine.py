@@ -23,7 +23,7 @@ from sim.settings.engine_config import (
 from sim.settings.offloading_config import check_offloading
 from sim.settings.prefix_caching import RetentionInterval, uncached
 from sim.settings.registry import policy
-from sim.settings.speculative import check_speculative
+from sim.settings.speculative import READS_TARGET, check_speculative
 
 
 def _check_eager(engine: EngineConfig) -> None:
@@ -85,6 +85,17 @@ RESOLVED = tuple(ResolvedEngine.__annotations__)
 """Keys that a version, a GPU or a model gives a default."""
 
 
+def _unites_groups(engine: EngineConfig, spec: DecoderSpec) -> bool:
+    """Whether vLLM has no groups of the KV cache, as drafts that read the target's hidden states do
+    not go together with chunked attention (``VllmConfig``: "chunked local attention + eagle")."""
+    drafts = engine.speculative
+    return (
+        spec.attention_chunk_tokens is not None
+        and drafts is not None
+        and drafts.method in READS_TARGET
+    )
+
+
 def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1) -> ResolvedEngine:
     """Return settings with every default filled in; what is given stays.
 
@@ -101,7 +112,8 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
     taken = {name: value for name, value in given.items() if value is not None}
     _check_length(engine, spec)
     _check_eager(engine)
-    taken["disable_hybrid_kv_cache_manager"] = engine.disable_hybrid_kv_cache_manager
+    unified = engine.disable_hybrid_kv_cache_manager or _unites_groups(engine, spec)
+    taken["disable_hybrid_kv_cache_manager"] = unified
     filled = default_settings(taken, gpu, spec, drafts) | taken
     if engine.speculative is not None and engine.async_scheduling is None:
         filled["async_scheduling"] &= engine.speculative.method != "ngram"
@@ -120,12 +132,11 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
             f"engine.enable_expert_parallel: true with {spec.name}, which has no experts: not "
             "supported by vLLM, expected a mixture of experts"
         )
-    if filled["enable_prefix_caching"]:
-        unified = engine.disable_hybrid_kv_cache_manager
-        if (why := uncached(spec, filled["version"], unified, drafts)) is not None:
-            raise ValueError(
-                f"engine.enable_prefix_caching: true with {spec.name}, expected false: {why}"
-            )
+    why = uncached(spec, filled["version"], unified, drafts)
+    if filled["enable_prefix_caching"] and why is not None:
+        raise ValueError(
+            f"engine.enable_prefix_caching: true with {spec.name}, expected false: {why}"
+        )
     if engine.kv_offloading_size is not None:
         check_offloading(filled, drafts=engine.speculative is not None)
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]

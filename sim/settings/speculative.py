@@ -27,6 +27,9 @@ DRAFTING_POLICY = "chunked_prefill"
 """The one that schedules drafts."""
 
 Method = Literal["ngram", "draft_model", "eagle", "eagle3", "mtp"]
+
+READS_TARGET = ("eagle", "eagle3", "mtp")
+"""Methods that need the target's hidden states (``SpeculativeConfig.use_eagle``)."""
 Rate = Annotated[float, Field(ge=0, le=1)]
 Batch = Annotated[int, Field(gt=0, le=10**9)]
 Range = tuple[Batch, Batch, Annotated[int, Field(ge=0, le=MOST_DRAFTS)]]

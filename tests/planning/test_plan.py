@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -243,12 +244,17 @@ def test_a_trace_is_planned_with_other_luck(tmp_path: Path) -> None:
     assert rows(out / "plan.csv")[0]["verdict"] == "kept"
 
 
-def test_users_are_planned(tmp_path: Path) -> None:
+def test_users_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrivals = "{process: closed_loop, users: 60, think_s: 0.05, think_law: exponential}"
     text = SMALL.replace("{process: poisson, rate_per_s: 600}", arrivals)
     out = tmp_path / "out"
-    assert run(study(tmp_path, text), "--out", out, "--set", "also=[]") == 0
+    words = ["--set", "also=[]", "--format", "csv", "--fail-on-slo"]
+    assert run(study(tmp_path, text), "--out", out, *words) == 0
     assert rows(out / "plan.csv")[0]["verdict"] == "kept"
+    printed = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [one["deployment"] for one in printed] == [
+        one["deployment"] for one in rows(out / "plan.csv")
+    ]
 
 
 def test_a_percentile_says_how_many_may_miss_it(
@@ -273,6 +279,9 @@ def test_nothing_that_keeps_it_is_an_answer(
     fates = {row["fate"] for row in rows(out / "candidates.csv")}
     assert fates == {"ceiling", "does not fit"}
     assert not (out / "winner.yaml").exists()
+    words = ["--out", out, "--format", "json", "--fail-on-slo"]
+    assert run(tmp_path / "small.yaml", *words) == 1
+    assert json.loads(capsys.readouterr().out) == []
 
 
 def test_a_serving_study_says_what_may_be_bought(
@@ -335,3 +344,21 @@ def test_what_an_assumption_changes_is_told(tmp_path: Path) -> None:
     (seats,) = (row for name, row in found.items() if name.startswith("engine.max_num_seqs"))
     assert float(seats["held"]) < -0.3
     assert float(seats["replicas"]) > 1
+
+
+@pytest.mark.parametrize(
+    ("slo", "told"),
+    [
+        (
+            "tpot_s: 0.0000001",
+            r"a token takes [\d.]+ ms of a request that is alone, more than tpot",
+        ),
+        ("ttft_s: 0.0000001", r"the prefill of \d+ tokens, which 5.\d+% of the prompts have at l"),
+        ("e2e_p50_s: 0.0001", r"\d+ tokens, which 5\d.?\d?% of the answers have at least, take 0"),
+    ],
+)
+def test_what_no_number_of_replicas_helps(tmp_path: Path, slo: str, told: str) -> None:
+    text = SMALL.replace("ttft_s: 0.1, tpot_s: 0.02", slo).replace("also:", "# also:")
+    lost = [one.lost for one in built(read_plan(read_raw(study(tmp_path, text))))]
+    assert len(lost) == 6
+    assert all(re.match(told, each) for each in lost), lost[0]

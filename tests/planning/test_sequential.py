@@ -1,7 +1,12 @@
 """The test of eight looks: how often it is wrong, and what it says of nothing."""
 
 import numpy as np
+import pytest
+from test_windows import study
 
+from experiments.planning.probes import SteadyProbe
+from experiments.planning.promises import Promise
+from experiments.planning.samples import Sample
 from experiments.planning.sequential import LOOKS, Verdict, decide, is_over
 
 ALLOWED = 0.01
@@ -57,6 +62,16 @@ def test_a_hopeless_first_run_decides_at_once() -> None:
     assert decide(hopeless, ALLOWED, 0.95) is Verdict.MISSED
     assert is_over(hopeless, ALLOWED, 0.95)
     assert decide([[(100, 5000)] * 5], ALLOWED, 0.95) is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(("missed", "is_over"), [(347, False), (1200, True)])
+def test_a_short_run_decides_only_what_is_plain(missed: int, is_over: bool) -> None:
+    """5% of 6,750 requests are one busy period of a queue whose misses are 0.7% in the long run."""
+    probe = SteadyProbe(study(), "", (Promise("", ALLOWED, ("ttft_s",)),), 0.95)
+    mask = np.arange(6750) < missed
+    probe.add([Sample(np.arange(6750.0), {"": mask}, {"ttft_s": mask})])
+    assert probe.is_over is is_over
+    assert probe.verdict is (Verdict.MISSED if is_over else Verdict.UNDECIDED)
 
 
 def test_a_queue_that_grows_all_the_time_is_missed() -> None:

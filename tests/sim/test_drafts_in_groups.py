@@ -161,3 +161,16 @@ def test_rejected_drafts_of_a_state_are_written_as_well() -> None:
     assert line(of_one, 10) == (70.0, 0.0)
     assert line(of_one, 10, rows=4) == (10 * (4 * 1.0 + 6.0 / 2 * (1 + 4)), 0.0)
     assert line(of_one, 10, rows=4, reach=Reach(None)) == (10 * (4 * 1.0 + 6.0), 0.0)
+
+
+def test_drafts_that_read_the_target_leave_no_groups_beside_chunks() -> None:
+    """As vLLM decides: n-grams go with chunks' groups, and share prompts; with EAGLE, chunks keep
+    everything."""
+    told = {"version": "0.33", "enable_prefix_caching": True, "windows": (None, small.CHUNK)}
+    own = small.scenario(**told, **drafts("ngram", 2)).pool
+    assert [(each.window, each.chunked) for each in own.ledger.layout.groups] == [
+        (None, False), (small.CHUNK, True),
+    ]  # fmt: skip
+    read = small.scenario(**told, **drafts("eagle", 2)).pool
+    assert [(each.window, each.chunked) for each in read.ledger.layout.groups] == [(None, False)]
+    assert read.engine.disable_hybrid_kv_cache_manager

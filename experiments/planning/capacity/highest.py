@@ -19,6 +19,7 @@ from experiments.planning.logit_line import (
     Root,
     Scale,
     distance,
+    logit,
     next_guess,
     root,
     seeds_needed,
@@ -51,6 +52,12 @@ LEAST_ROOM = 0.5
 """Of the room that a value leaves to the capacity, the higher one of its pair leaves so much."""
 BRACKET = 1.04
 """Ratio of two values between which the pair is put without a further look."""
+STEEP = 5.0
+"""A pair between which the log odds grow by more is halved: hardly a miss at one value, and most at
+the other, say little of where between them the limit is. Where all requests are alike, 3% more
+traffic takes the misses from none to half."""
+NARROWEST = 1.005
+"""Ratio of the values of a pair that is not halved any more."""
 MOST_MOVES = 4
 FIRST = (0.5, 0.98)
 """Shares of the capacity between which an SLO's rate is looked for first."""
@@ -206,11 +213,10 @@ class Search:
         """Put the pair around a value, and move it to where its root is."""
         found, line = None, None
         for _ in range(MOST_MOVES):
-            low, high = self._ends(middle)
-            line = self._pair(low, high, min(SCOUTS, self.begin_with))
+            line = self._halved(*self._ends(middle), min(SCOUTS, self.begin_with))
             found = self._root(line)
             if found is None or _is_around(line.pair, found, 1 + self._spread):
-                line = self._pair(low, high, self.begin_with)
+                line = self._pair(line.pair.low, line.pair.high, self.begin_with)
                 found = self._root(line)
                 if found is None or _is_around(line.pair, found, self._outside):
                     break
@@ -222,6 +228,16 @@ class Search:
             line = self._pair(line.pair.low, line.pair.high, wanted)
             found = self._root(line) or found
         return self._found(found, line)
+
+    def _halved(self, low: float, high: float, seeds: int) -> "_Line":
+        """Return what lies between two values, or closer where that is steep."""
+        line = self._pair(low, high, seeds)
+        while _steepness(line) > STEEP and high > low * NARROWEST and not self.varied.is_whole:
+            middle = math.sqrt(low * high)
+            below = self._pair(low, middle, seeds)
+            low, high = (low, middle) if _far(below)[1] > 0 else (middle, high)
+            line = self._pair(low, high, seeds)
+        return line
 
     def _root(self, line: "_Line") -> Root | None:
         return root(line.pair, line.promise.allowed, self.confidence)
@@ -305,6 +321,21 @@ class _Line(NamedTuple):
     pair: Pair
     samples: dict[float, list[Sample]]
     promise: Promise
+
+
+def _far(line: _Line) -> tuple[float, float]:
+    """How far each of the two values lies above what is allowed, in the logit."""
+    pair, allowed = line.pair, line.promise.allowed
+    limit = math.log(allowed / (1 - allowed))
+    low = logit(float(pair.missed_low.sum()), float(pair.measured_low.sum()))
+    return low - limit, logit(
+        float(pair.missed_high.sum()), float(pair.measured_high.sum())
+    ) - limit
+
+
+def _steepness(line: _Line) -> float:
+    low, high = _far(line)
+    return high - low if low < 0 < high else 0.0
 
 
 def _is_around(pair: Pair, found: Root, tolerance: float) -> bool:

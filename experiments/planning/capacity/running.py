@@ -47,6 +47,13 @@ class Answer:
     usd_per_hour: float
     """NaN where it is not priced; at the number of replicas that was found, where it was."""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether some value keeps the SLO; not where that cannot be told."""
+        if isinstance(self.found, Highest):
+            return self.found.outcome not in ("never", "undecided")
+        return self.found.replicas is not None
+
 
 @dataclass(frozen=True, slots=True)
 class CapacityOutcome:

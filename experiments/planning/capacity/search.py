@@ -82,6 +82,7 @@ class CapacitySearch:
             answer, [ended(outcome.runs, outcome.resumed, outcome.requests)],
             lambda: pages.tables(self.plan, outcome.answers),
             pages.picture(self.plan, outcome.answers),
+            all(one.is_kept for one in outcome.answers),
         )  # fmt: skip
 
 

@@ -110,5 +110,5 @@ def _replicas(plan: CapacityPlan, found: Smallest) -> str:
         least = "fewer cannot serve the traffic at all" if found.replicas > 1 else ""
         return f"{text}; {least}" if least else text
     if fewer.verdict is Verdict.UNDECIDED:
-        return f"{text}; with {found.replicas - 1} {percent(fewer.missed)}, too near to decide"
+        return f"{text}; with {found.replicas - 1} {percent(fewer.missed)}, undecided"
     return f"{text}; with {found.replicas - 1} {percent(fewer.missed)}"

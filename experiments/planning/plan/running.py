@@ -73,7 +73,7 @@ class PlanSearch:
 
         return Told(
             answer_lines(found), [ended(trials.runs, trials.resumed, trials.requests)],
-            lambda: pages.tables(found), pages.picture(found),
+            lambda: pages.tables(found), pages.picture(found), found.winner is not None,
         )  # fmt: skip
 
 

@@ -7,12 +7,12 @@ from itertools import groupby
 from experiments.planning.capacity.words import limit_text, percent
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan.candidates import Candidate
+from experiments.planning.plan.fates import fate, why
 from experiments.planning.plan.finding import Finalist, PlanFound
 from experiments.planning.plan.priced import least_usd, price_ends
 from experiments.planning.plan.words import (
     HOURS_A_MONTH,
     deployment,
-    fate,
     misses,
     one_down,
     others_of,
@@ -20,7 +20,6 @@ from experiments.planning.plan.words import (
     shares,
     title,
     traffic_text,
-    why,
 )
 from experiments.planning.sequential import Verdict
 from experiments.reporting.page.figures import Axis, Band, Bar, Figure, Series
@@ -35,7 +34,7 @@ KEPT, MISSED, EMPTY = range(3)
 FATE_WORDS = {
     "price bound": "too dear by its capacity alone", "needs more": "needs more than is worth it",
     "ceiling": "cannot keep a limit at any load", "dearer": "keeps it, costs more",
-    "same price": "keeps it at the same price", "undecided": "too near to decide",
+    "same price": "keeps it at the same price", "undecided": "undecided, so not counted on",
 }  # fmt: skip
 """Words of candidates.csv for people."""
 BEST_FATES = ("answer", "runner-up", "same price", "dearer", "undecided")

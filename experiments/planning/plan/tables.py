@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan.candidates import Candidate
+from experiments.planning.plan.fates import fate, solved, why
 from experiments.planning.plan.finding import Finalist, PlanFound
 from experiments.planning.plan.problem import Problem
-from experiments.planning.plan.words import fate, replicas_after, solved, why
+from experiments.planning.plan.words import replicas_after
 from experiments.planning.probes import Probe, SteadyProbe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 NAN = math.nan
+OF_NONE = ("rank", "candidate", "name", "deployment", "replicas", "gpus", "usd_per_hour")
+"""Columns of a table without a row: nothing keeps the SLO."""
 COUNTS = ("windows", "least_replicas", "replicas", "tried_replicas")
 
 
@@ -23,7 +26,7 @@ def plan_table(found: PlanFound) -> "DataFrame":
     import pandas as pd
 
     rows = [{"rank": rank, **_row(found, one)} for rank, one in enumerate(found.finalists, 1)]
-    return whole(pd.DataFrame(rows))
+    return whole(pd.DataFrame(rows, columns=None if rows else list(OF_NONE)))
 
 
 def _row(found: PlanFound, one: Finalist) -> dict[str, Any]:

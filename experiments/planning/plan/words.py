@@ -8,14 +8,12 @@ import numpy as np
 from experiments.planning.capacity.words import counted, limit_text, percent, slo_text
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan.basis import basis_notes
-from experiments.planning.plan.branching import ALIKE, State
-from experiments.planning.plan.candidates import Candidate
 from experiments.planning.plan.demand import needed
+from experiments.planning.plan.fates import fate, why
 from experiments.planning.plan.finding import Finalist, PlanFound
 from experiments.planning.plan.holding import Change
 from experiments.planning.plan.problem import Problem
 from experiments.planning.plan.study import window_s_of
-from experiments.planning.probes import SteadyProbe
 from experiments.planning.sequential import Verdict
 from experiments.planning.traffic import mean_rate_per_s
 from experiments.reporting.quantities import significant
@@ -176,9 +174,7 @@ def one_down(found: PlanFound, one: Finalist) -> str:
         fewer = f"without one of {one.one_down_of} they miss"
     text = f"{fewer} {percent(one.one_down.missed)} at the forecast{where}"
     undecided = one.one_down.verdict is Verdict.UNDECIDED
-    return (
-        f"N+1 {'kept' if kept else 'not kept'}: {text}{', too near to decide' if undecided else ''}"
-    )
+    return f"N+1 {'kept' if kept else 'not kept'}: {text}{', undecided' if undecided else ''}"
 
 
 def _next(winner: Finalist, other: Finalist) -> str:
@@ -186,7 +182,7 @@ def _next(winner: Finalist, other: Finalist) -> str:
     risk = "" if other.proven else ", and its risk is too high all the same"
     fewer = other.state.probes.get(other.replicas - 1)
     if fewer is not None and fewer.verdict is Verdict.UNDECIDED:
-        risk += ", one replica fewer is too near to the limit to tell"
+        risk += ", one replica fewer is undecided"
     return f"{deployment(other)}, {100 * more:+.0f}%{risk}"
 
 
@@ -218,82 +214,6 @@ def others_of(found: PlanFound) -> list[str]:
         for word, (one, many) in told.items()
         if word in kinds
     ]
-
-
-def fate(found: PlanFound, candidate: Candidate) -> str:
-    """Return in a word what became of a candidate."""
-    if candidate.lost:
-        return candidate.reason
-    winner = found.winner
-    if winner is not None and winner.candidate.number == candidate.number:
-        return "answer"
-    if any(one.candidate.number == candidate.number for one in found.finalists):
-        return "runner-up"
-    state = found.states[candidate.number]
-    if state.replicas is None:
-        return state.fate or "price bound"
-    if winner is not None and state.usd_per_hour <= winner.state.usd_per_hour * ALIKE:
-        return "same price"
-    return "dearer"
-
-
-def why(found: PlanFound, candidate: Candidate) -> str:
-    """Say in a sentence why a candidate is not the answer."""
-    word = fate(found, candidate)
-    if candidate.lost:
-        return candidate.lost
-    state = found.states[candidate.number]
-    if word == "answer":
-        return "the cheapest that keeps the SLO at this risk"
-    if word == "price bound":
-        usd = state.bound_usd
-        return (
-            f"its capacity asks for {candidate.told(state.least)} = {usd:,.2f} USD/h before any "
-            "limit is looked at"
-        )
-    if state.replicas is None:
-        return _not_kept(found, state)
-    winner = found.winner
-    assert winner is not None
-    replicas, usd, missed = solved(found, candidate)
-    text = f"{counted(replicas)} the SLO ({percent(missed)} miss)"
-    if word == "same price":
-        return f"{text}, at the same price as the answer, which misses {percent(_own(winner))}"
-    return f"{text}, for {usd:,.2f} USD/h, {100 * (usd / winner.usd_per_hour - 1):+.0f}%"
-
-
-def solved(found: PlanFound, candidate: Candidate) -> tuple[int, float, float]:
-    """Return the replicas of a solved candidate, their price, and the share that misses.
-
-    Of the answer and the runners-up they are as many as their risk asks for.
-    """
-    for one in found.finalists:
-        if one.candidate.number == candidate.number:
-            return one.replicas, one.usd_per_hour, one.probe.missed
-    state = found.states[candidate.number]
-    assert state.replicas is not None
-    return state.replicas, state.usd_per_hour, state.probes[state.replicas].missed
-
-
-def _own(winner: Finalist) -> float:
-    return winner.state.probes[winner.state.replicas or 0].missed
-
-
-def _not_kept(found: PlanFound, state: State) -> str:
-    count = state.not_kept
-    if count is None:
-        return f"more than {found.problem.plan.study.most_replicas} replicas are needed"
-    probe = state.probes[count]
-    what = "windows" if isinstance(probe, DayProbe) else "requests"
-    counts = probe.shown if isinstance(probe, SteadyProbe) else getattr(probe, "counts", None)
-    binds = ""
-    if counts is not None and counts.binds:
-        binds = f", most by {limit_text(counts.binds, found.problem.plan.study.slo)}"
-    text = f"{counted(count, 'miss')} it in {percent(probe.missed)} of the {what}{binds}"
-    if state.fate == "undecided":
-        return f"{text}: too near to decide in {probe.asked} runs, so not counted on"
-    cheaper = "" if found.winner is None else ", and more would not be cheaper"
-    return f"{text}{cheaper}"
 
 
 def change_text(change: Change) -> str:

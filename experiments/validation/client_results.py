@@ -1,4 +1,6 @@
-"""Results of benchmark clients as rows of measured runs: vllm bench serve, guidellm, AIPerf.
+"""Results of benchmark clients as rows of measured runs.
+
+Of vllm bench serve, guidellm and AIPerf here, of two more in ``more_clients``.
 
 A result says what was asked and what was measured, not what served: that comes from the command
 line (``--set gpu=h100 --set tp=2``), or from what ``vllm bench serve --metadata gpu=h100 tp=2``
@@ -10,6 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.validation.more_clients import (
+    DRAFTED,
+    inference_perf_cells,
+    is_inference_perf,
+    is_sglang,
+    sglang_cells,
+)
 from model.text_file import read_text
 
 Cells = dict[str, str]
@@ -83,8 +92,13 @@ def _cells(result: Any, path: Path, run_id: str) -> list[Cells]:
         return list(_guidellm(result, path, run_id))
     if isinstance(result, dict) and {"input_config", "time_to_first_token"} <= {*result}:
         return [_aiperf(result, path, run_id)]
+    if is_sglang(result):
+        return [_written(sglang_cells(result, run_id))]
+    if is_inference_perf(result):
+        return [_written(inference_perf_cells(result, run_id))]
     raise NotAResultError(
-        f"{path.name}: expected a result of vllm bench serve, guidellm or AIPerf (genai-perf)"
+        f"{path.name}: expected a result of vllm bench serve, guidellm, AIPerf (genai-perf), "
+        "SGLang's bench_serving or inference-perf"
     )
 
 
@@ -103,7 +117,10 @@ def _vllm_bench(result: Mapping[str, Any], path: Path | None, run_id: str) -> Ce
     ``path`` is the file where its requests can be replayed from.
     """
     backend = str(result.get("backend") or result.get("endpoint_type") or "vllm").lower()
-    sent, completed = result.get("num_prompts"), result.get("completed")
+    completed, failed = result.get("completed"), result.get("failed")
+    sent = result.get("num_prompts")
+    if failed is not None and completed is not None:  # data sets may have fewer than were asked for
+        sent = completed + failed
     cells: dict[str, object] = {name: result.get(name) for name in DESCRIBED}
     cells |= {
         "run_id": run_id,
@@ -127,6 +144,8 @@ def _vllm_bench(result: Mapping[str, Any], path: Path | None, run_id: str) -> Ce
     if str(cells["request_rate_rps"]) == "inf" and cells["max_concurrency"]:
         del cells["request_rate_rps"]
         cells["arrival_process"] = "closed loop"
+    if result.get("spec_decode_num_drafts"):
+        cells["notes"] = ". ".join(filter(None, (str(result.get("notes") or ""), DRAFTED)))
     if result.get("ramp_up_strategy"):  # the rate is not the one of request_rate
         cells |= {"request_rate_rps": None, "arrival_process": "ramp"}
         cells["duration_s"] = result["duration"]
@@ -193,9 +212,18 @@ def _guidellm(result: Mapping[str, Any], path: Path, run_id: str) -> Iterator[Ce
             for statistic in STATISTICS:
                 value = _statistic(metrics.get(theirs), statistic)
                 cells[f"{ours}_{statistic}_ms"] = value * factor if value else None
-        if len(benchmarks) == 1 and isinstance(one.get("requests"), dict):
+        if len(benchmarks) == 1 and _all_requests(one, counts):
             cells["per_request_file"] = str(path.resolve())
         yield _written(cells)
+
+
+def _all_requests(benchmark: Mapping[str, Any], counts: Mapping[str, Any]) -> bool:
+    """Tell whether a benchmark holds every request, and no sample of them (``sample_size``)."""
+    requests = benchmark.get("requests")
+    if not isinstance(requests, dict):
+        return False
+    kept = len(requests.get("successful") or ())
+    return kept >= (counts.get("successful") or kept)
 
 
 def _strategy(benchmark: Mapping[str, Any]) -> dict[str, object]:

@@ -9,8 +9,10 @@ from functools import partial
 
 from experiments.validation.cells import switched_on, version_of
 from experiments.validation.checkpoints import as_served, quantization_of, whole_experts
+from experiments.validation.chunking import scheduling
 from experiments.validation.clients import drawing, router
 from experiments.validation.drafting import drafted
+from experiments.validation.more_clients import DRAFTED
 from experiments.validation.recipes import inferencex, with_its_inputs
 from experiments.validation.releases import version_at
 from experiments.validation.roles import Sizes, sizes_of
@@ -88,6 +90,7 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         **inferencex(row, spec, gpu.name, version, notes),
         **drafted(row, nearest_version(version), gpu, notes),
     }
+    _refuse_drafts(row, settings)
     if not settings.get("enable_expert_parallel") and whole_experts(
         spec, row.tp or 1, row.data_parallel_size or 1, notes
     ):
@@ -173,6 +176,14 @@ def _version(row: RunRow, notes: list[str]) -> Version | None:
 def _refuse(row: RunRow) -> None:
     if "vllm" not in row.engine.lower():
         raise CannotPredictError(f"engine = {row.engine!r} is not modelled, expected vllm")
+
+
+def _refuse_drafts(row: RunRow, settings: dict[str, object]) -> None:
+    """Refuse a row whose client counted drafts of which nothing else is told."""
+    if DRAFTED in row.notes and "speculative" not in settings:
+        raise CannotPredictError(
+            f"{DRAFTED}, and the result does not say how: expected notes such as MTP k=1"
+        )
 
 
 def _not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
@@ -262,12 +273,8 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         notes.append(
             f"n_gpus = {row.n_gpus}: {simulated} of them are simulated, as tp and others say"
         )
-    chunked = switched_on(row.chunked_prefill)
-    if chunked is None and v0 and row.max_model_len is None:
-        chunked = False
-    if chunked is not None:
-        given["scheduler"] = "chunked_prefill" if chunked else "prefill_first"
-    if chunked is False and given["enable_prefix_caching"]:
+    given |= scheduling(row, spec, v0=v0, notes=notes)
+    if given.get("scheduler") == "prefill_first" and given["enable_prefix_caching"]:
         notes.append("prefix caching of an engine without chunked prefill is not modelled: off")
         given["enable_prefix_caching"] = False
     return {key: value for key, value in given.items() if value is not None}

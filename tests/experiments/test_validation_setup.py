@@ -94,6 +94,15 @@ def test_v0_cuts_prompts_of_long_contexts_only() -> None:
     assert engine_of(**old | {"chunked_prefill": "on"}).scheduler == "chunked_prefill"
 
 
+def test_v1_mixes_prompts_and_decodes_without_chunked_prefill_too() -> None:
+    whole = {"engine_version": "0.11.0", "chunked_prefill": "off", "max_model_len": "512"}
+    engine = engine_of(**whole, max_num_batched_tokens="")
+    assert (engine.scheduler, engine.max_num_batched_tokens) == ("chunked_prefill", 2048)
+    assert engine.enable_prefix_caching
+    old = engine_of(**whole | {"engine_version": "0.6.0"})
+    assert old.scheduler == "prefill_first"
+
+
 @pytest.mark.parametrize(
     ("words", "gpu", "dtype", "quantization"),
     [

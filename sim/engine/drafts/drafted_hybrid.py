@@ -30,6 +30,11 @@ class DraftedHybrid(HybridBlocks):
         super().start(sequence, tokens)
         self._tellers[sequence] = None
 
+    def leave_behind(self, sequence: Sequence, computed: int, known: int) -> None:
+        """See ``HybridBlocks``. Blocks that right drafts have filled may have no names yet: a chunk
+        that ends with them leaves them without."""
+        super().leave_behind(sequence, computed, min(known, known_tokens(sequence, 0)))
+
     def tell(self, step: int, coming: int) -> None:
         """Name the full blocks of answers, in order of admission."""
         for sequence in self._tellers:

@@ -27,7 +27,9 @@ LONG = SMALL.replace("num_requests: 20", "num_requests: 2000").replace(
     "[1, 4]", "[1, 2, 3, 4, 5, 6]"
 )
 """Twelve runs that take longer than it takes to kill them."""
-ENDLESS = LONG.replace("num_requests: 2000", "num_requests: 20000")
+ENDLESS = LONG.replace("num_requests: 2000", "num_requests: 20000").replace(
+    "[1, 2, 3, 4, 5, 6]", str(list(range(1, 61)))
+)
 """Of which nobody waits for the last one."""
 
 

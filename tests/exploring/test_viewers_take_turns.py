@@ -2,6 +2,8 @@
 
 import asyncio
 
+from live_study import in_a_loop
+
 from experiments.exploring.turns import Turns
 
 
@@ -30,7 +32,7 @@ def test_a_viewer_who_asks_for_little_does_not_wait_for_who_asks_for_much() -> N
         await settled()
         assert told == ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]
 
-    asyncio.run(moves())
+    in_a_loop(moves)
 
 
 def test_who_has_fewer_turns_under_way_is_first() -> None:
@@ -45,7 +47,7 @@ def test_who_has_fewer_turns_under_way_is_first() -> None:
         assert told[3:] == ["c1", "a3", "b2", "a4"]
         await asyncio.gather(*tasks)
 
-    asyncio.run(moves())
+    in_a_loop(moves)
 
 
 def test_whoever_leaves_takes_no_turn_along() -> None:
@@ -70,4 +72,4 @@ def test_whoever_leaves_takes_no_turn_along() -> None:
         await settled()
         assert told[-1] == "f1"
 
-    asyncio.run(moves())
+    in_a_loop(moves)

@@ -26,9 +26,6 @@ from tests.sim.test_against_reference import assert_equal_to_reference
 EVERYTHING = BlockGroup(1, 4, None, 1 << 30)
 
 
-DRAFTS = {"method": "ngram", "num_speculative_tokens": 2, "synthetic_acceptance_length": 1.5}
-
-
 def window(tokens: int, count: int = 1, block_size: int = 4) -> BlockGroup:
     return BlockGroup(count, block_size, tokens, 1 << 30)
 
@@ -163,11 +160,6 @@ def test_it_is_on_by_default_beside_windows() -> None:
     ("model", "engine", "told"),
     [
         ("qwen3-next-80b-a3b", {"version": "0.29"}, "keep a state .* before vLLM 0.30"),
-        (
-            "llama-4-scout-17b-16e",
-            {"speculative": DRAFTS},
-            "within chunks share prompts; with engine.disable_hybrid",
-        ),
         ("gpt-oss-20b", {"prefix_cache_retention_interval": 24}, "= 24, expected .* of 16"),
         (
             "gpt-oss-20b",

@@ -38,7 +38,7 @@ class RealCluster:
         self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(file))
         self.workers: list[subprocess.Popen[bytes]] = []
         deadline = time.monotonic() + 60
-        while not file.exists():
+        while not file.exists() or "}" not in file.read_text():  # it is written after it is there
             assert time.monotonic() < deadline, "the scheduler did not start within a minute"
             time.sleep(0.02)
         self.address = json.loads(file.read_text())["address"].removeprefix("tcp://")

@@ -17,11 +17,11 @@ from model.nearest import closest
 MOST_POINTS = 10_000
 """Of one sweep: more rows than anybody compares, and more than can be checked in a minute."""
 
-TELLS = (
-    "name", "gpu", "replicas", "role", "tensor_parallel_size", "pipeline_parallel_size",
-    "data_parallel_size",
-)  # fmt: skip
-"""Which pool it is."""
+TELLS = {
+    "name": "", "gpu": None, "replicas": 1, "role": "serve", "tensor_parallel_size": 1,
+    "pipeline_parallel_size": 1, "data_parallel_size": 1,
+}  # fmt: skip
+"""Which pool it is: keys, and the value that need not be said."""
 Known = Callable[[], Sequence[str]]
 Sections = tuple[str, ...]
 SWEEPABLE: Sections = (
@@ -57,10 +57,12 @@ def cell(value: Any) -> Any:
 
 def in_brief(value: Any) -> Any:
     """Return pools without what versions, GPUs and defaults decide, other values as they are."""
-    if not isinstance(value, list) or not all(map(_pool, value)):
+    if not isinstance(value, list):
+        return value
+    if not all(isinstance(pool, Mapping) and "gpu" in pool for pool in value):
         return value
     return [
-        {key: said for key, said in pool.items() if key in TELLS and said not in (1, "serve")}
+        {key: said for key, said in pool.items() if key in TELLS and said != TELLS[key]}
         for pool in value
     ]
 

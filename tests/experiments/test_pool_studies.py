@@ -61,19 +61,6 @@ def test_a_pool_has_its_own_settings_and_the_study_the_rest(tmp_path: Path) -> N
     assert is_random(blind)
 
 
-def test_a_point_that_says_nothing_of_pools_names_those_of_the_base(tmp_path: Path) -> None:
-    sweep = (
-        "sweep:\n- {cluster.pools: [{gpu: t4, replicas: 2, tensor_parallel_size: 2}]}\n"
-        "- {engine.block_size: 32}\n"
-    )
-    plan = plan_of(tmp_path, sweep)
-    again = prepare(from_study(Study.model_validate(plan.study.resolved())))
-    for points in (plan.points, again.points):
-        assert [point.values["cluster.pools"] for point in points] == [
-            "2 x t4 (tensor_parallel_size=2)", "2 x t4 fast + 1 x v100-16gb-sxm slow",
-        ]  # fmt: skip
-
-
 def test_keys_of_pools_are_swept_and_set(tmp_path: Path) -> None:
     sweep = (
         "sweep:\n  cluster.pools[1].replicas: [1, 3]\n"

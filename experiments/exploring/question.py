@@ -1,6 +1,7 @@
 """One question of a viewer: a setting, answered seed by seed, each as soon as it has run."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
@@ -15,6 +16,7 @@ from experiments.study.points import Plan
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
+UNFORESEEN = "something is wrong in headroom itself, its terminal has more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class Question:
                 yield told
         except (StudyError, RunError) as error:
             yield {"error": plain(error)}
+        except Exception as error:  # a viewer learns of it, and whoever runs the server sees where
+            traceback.print_exception(error)
+            yield {"error": f"{UNFORESEEN}: {type(error).__name__}: {error}"}
         finally:
             for each in begun:
                 each.cancel()

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import parent_process
 from pathlib import Path
+from types import FrameType
 
 from experiments.exploring.nursery import context
 from experiments.exploring.turns import Turns
@@ -29,6 +30,8 @@ KILLED = (
 )
 LOOK_S = 0.03
 """CPU time after which a run looks whether somebody still waits for it."""
+IMPORTING = "<frozen importlib"
+"""How the file of Python's own importing code begins."""
 
 
 class Workers:
@@ -150,7 +153,9 @@ def bounded(run: Run, most_cpu_s: float, own: tuple[Plugin, ...] = ()) -> None:
     """
     began_s, gone = time.process_time(), abandoned(run)
 
-    def look(*_: object) -> None:
+    def look(_: int, frame: FrameType | None) -> None:
+        if not _may_stop(frame):
+            return  # until the next look
         if time.process_time() - began_s >= most_cpu_s:
             raise RunError(f"it takes more than {most_cpu_s:g} s of CPU: too long for this page")
         if gone.exists():
@@ -165,6 +170,18 @@ def bounded(run: Run, most_cpu_s: float, own: tuple[Plugin, ...] = ()) -> None:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+def _may_stop(frame: FrameType | None) -> bool:
+    """Whether a run may be stopped at a place: inside it, and not where a module is imported.
+
+    A module that is left half imported would be missing to every later run of its worker.
+    """
+    while frame is not None and frame.f_code is not run_one.__code__:
+        if frame.f_code.co_filename.startswith(IMPORTING):
+            return False
+        frame = frame.f_back
+    return frame is not None
 
 
 def abandoned(run: Run) -> Path:

@@ -100,6 +100,22 @@ def test_what_does_not_fit_is_said_with_its_ledger(client: TestClient) -> None:
     assert "left for KV" in told["error"]
 
 
+def test_a_fault_is_told_on_the_page_and_in_the_terminal(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(*_: object) -> dict[str, Any]:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("experiments.exploring.question.answer", wrong)
+    (told,) = lines(client, "/run?seeds=1")
+    assert "something is wrong in headroom itself" in told["error"]
+    assert "ZeroDivisionError: by nothing" in told["error"]
+    assert "in wrong" in capfd.readouterr().err
+    monkeypatch.undo()
+    (told,) = lines(client, "/run?seeds=1")
+    assert "error" not in told
+
+
 @pytest.mark.parametrize(
     ("address", "status"),
     [

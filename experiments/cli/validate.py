@@ -36,8 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=called("validate"), description=__doc__)
     parser.add_argument(
         "runs", type=Path, metavar="RUNS",
-        help="table of measured runs (CSV, also gzipped, or Parquet), the JSON result of vllm "
-        "bench serve, guidellm or AIPerf, or a folder of such results",
+        help="table of measured runs (CSV, also gzipped, or Parquet), the JSON result of a "
+        "benchmark client (vllm bench serve, guidellm, AIPerf, ...), or a folder of such results",
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="DIR", help="results folder")
     parser.add_argument(
@@ -92,6 +92,8 @@ def _run(options: argparse.Namespace) -> int:
         check_calibration(options.calibration)
     place = results_folder(chosen_folder(options.out, ""))
     table = read_table(options.runs, _given(options.given))
+    for column in table.unread:
+        print(f"not read: column {column}{nearest(column, COLUMNS)}", file=sys.stderr)
     planned = plan(table, options.only, options.seeds, options.calibration)
     if not planned.tasks and not planned.skipped:
         raise StudyError.of(f"--only {options.only}: no run_id of {options.runs} contains it")

@@ -3,10 +3,19 @@
 Neither says which model was served: that comes from ``--set model=NAME``.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-Row = dict[str, object]
+from experiments.validation.result_values import (
+    Row,
+    count,
+    lengths,
+    mapping,
+    number,
+    positive,
+    spread,
+)
 
 DRAFTED = "its server drafted tokens"
 """In the notes of a row whose result counts drafts, and does not say whose they were."""
@@ -42,30 +51,40 @@ def sglang_cells(result: Mapping[str, Any], run_id: str) -> Row:
     counted.
     """
     backend = str(result.get("backend") or "sglang").lower()
-    completed, rate = result["completed"], result.get("request_rate")
-    closed = result.get("max_concurrency") and not _finite(rate)
-    accepted = result.get("accept_length")
-    cells: Row = {
+    rate, users = number(result, "request_rate"), count(result, "max_concurrency")
+    endless = rate is None or not math.isfinite(rate)
+    accepted = number(result, "accept_length")
+    row: Row = {
         "run_id": run_id,
         "workload": "SGLang bench_serving",
         "engine": "vllm" if backend.startswith("vllm") else backend,
-        "arrival_process": "closed loop" if closed else "poisson",
-        "request_rate_rps": None if closed else rate,
-        "max_concurrency": result.get("max_concurrency"),
-        "n_requests": completed,
-        "isl_mean": _mean(result.get("total_input_tokens"), completed),
-        "osl_mean": _mean(result.get("total_output_tokens"), completed),
-        "out_tok_s": result.get("output_throughput"),
-        "req_s": result.get("request_throughput"),
+        "arrival_process": ("closed loop" if users else "all at once") if endless else "poisson",
+        "request_rate_rps": None if endless else rate,
+        "max_concurrency": users,
+        "n_requests": count(result, "completed"),
+        "out_tok_s": positive(result, "output_throughput"),
+        "req_s": positive(result, "request_throughput"),
         "notes": DRAFTED if accepted and accepted > 1 else None,
     }
-    for length, theirs in (("isl", "input_lens"), ("osl", "output_lens")):
-        each = [one for one in result.get(theirs) or () if one]
-        cells[f"{length}_spec"] = "fixed" if each and min(each) == max(each) else None
+    for length, what in (("isl", "input"), ("osl", "output")):
+        told = lengths(result, length, f"{what}_lens", f"total_{what}_tokens", "completed")
+        row |= {f"{length}_spec": _drawn(result, what)} | told
     for ours, theirs in SGLANG_LATENCIES.items():
         for statistic, word in STATISTICS.items():
-            cells[f"{ours}_{statistic}_ms"] = result.get(f"{word}_{theirs}_ms") or None
-    return cells
+            row[f"{ours}_{statistic}_ms"] = positive(result, f"{word}_{theirs}_ms")
+    return row
+
+
+def _drawn(result: Mapping[str, Any], what: str) -> str | None:
+    """The law of lengths of the data set ``random``, whose longest one and range a result says.
+
+    Whole numbers from a share of the longest to the longest (``compute_random_lens``).
+    """
+    longest, share = number(result, f"random_{what}_len"), number(result, "random_range_ratio")
+    if not str(result.get("dataset_name")).startswith("random") or not longest or share is None:
+        return None
+    least = max(1, int(longest * share))
+    return f"{least:.0f}-{longest:.0f}" if least < longest else "fixed"
 
 
 def is_inference_perf(result: Any) -> bool:
@@ -82,51 +101,42 @@ def inference_perf_cells(result: Mapping[str, Any], run_id: str) -> Row:
     Times are in seconds. ``requested_rate`` is what was asked of a stage, ``concurrency`` its
     users; the summary has neither, and stands for the whole run.
     """
-    load, answered = result["load_summary"], result["successes"]
-    latency, throughput = answered.get("latency") or {}, answered.get("throughput") or {}
-    users = load.get("concurrency")
-    cells: Row = {
+    load, answered = mapping(result, "load_summary"), mapping(result, "successes")
+    latency, throughput = mapping(answered, "latency"), mapping(answered, "throughput")
+    users = count(load, "concurrency")
+    row: Row = {
         "run_id": run_id,
         "workload": "inference-perf",
         "engine": "vllm",
         "arrival_process": "closed loop" if users else None,
-        "max_concurrency": users,
-        "request_rate_rps": None if users else load.get("requested_rate"),
-        "duration_s": None if users else load.get("send_duration"),
-        "n_requests": load.get("count"),
-        "n_failed": (result["failures"] or {}).get("count"),
-        "req_s": throughput.get("requests_per_sec"),
-        "out_tok_s": throughput.get("output_tokens_per_sec"),
+        "max_concurrency": users or None,
+        "request_rate_rps": None if users else number(load, "requested_rate"),
+        "duration_s": None if users else positive(load, "send_duration"),
+        "n_requests": count(load, "count"),
+        "n_failed": count(mapping(result, "failures"), "count"),
+        "req_s": positive(throughput, "requests_per_sec"),
+        "out_tok_s": positive(throughput, "output_tokens_per_sec"),
     }
     for length, theirs in (("isl", "prompt_len"), ("osl", "output_len")):
-        known = answered.get(theirs) or {}
-        cells[f"{length}_mean"] = known.get("mean")
-        cells[f"{length}_spec"] = _spread(known)
-    gaps = latency.get("inter_token_latency") or {}
-    if gaps and gaps["median"] < LEAST_GAP * gaps["mean"]:
+        known = mapping(answered, theirs)
+        row[f"{length}_mean"] = number(known, "mean")
+        row[f"{length}_spec"] = _spread(known)
+    gaps = mapping(latency, "inter_token_latency")
+    usual, mean = number(gaps, "median"), number(gaps, "mean")
+    if usual is not None and mean is not None and usual < LEAST_GAP * mean:
         latency = {name: latency.get(name) for name in ("time_to_first_token", "request_latency")}
-        cells["notes"] = EMPTY_GAPS
+        row["notes"] = EMPTY_GAPS
     for ours, theirs in LATENCIES.items():
-        known = latency.get(theirs) or {}
+        known = mapping(latency, theirs)
         for statistic, word in STATISTICS.items():
-            value = known.get(word)
-            cells[f"{ours}_{statistic}_ms"] = value * 1e3 if value else None
-    return cells
-
-
-def _finite(rate: object) -> bool:
-    return isinstance(rate, int | float) and rate != float("inf")
-
-
-def _mean(total: object, count: object) -> float | None:
-    known = isinstance(total, int | float) and isinstance(count, int | float) and count
-    return float(total) / float(count) if known else None  # type: ignore[arg-type]
+            value = positive(known, word)
+            row[f"{ours}_{statistic}_ms"] = value * 1e3 if value else None
+    return row
 
 
 def _spread(known: Mapping[str, Any]) -> str | None:
     """The spread of lengths, of which the report has percentiles: four fifths lie between two."""
-    low, high = known.get("p10"), known.get("p90")
+    low, high = number(known, "p10"), number(known, "p90")
     if low is None or high is None:
         return None
-    deviation = (high - low) / NORMAL_TENTHS
-    return f"std {deviation:.6g}" if deviation > 0.005 * known["mean"] else "fixed"
+    return spread(number(known, "mean"), (high - low) / NORMAL_TENTHS)

@@ -17,7 +17,7 @@ from experiments.study.errors import StudyError, nearest
 from experiments.validation import cells as said
 from experiments.validation.attention_ranks import with_ranks
 from experiments.validation.generated import with_generated
-from experiments.validation.table_files import read_lines
+from experiments.validation.table_files import EXTRA, read_lines
 
 LATENCY_METRICS = tuple(
     f"{latency}_{statistic}_ms"
@@ -213,6 +213,8 @@ class Table:
     runs: tuple[Run, ...]
     unreadable: tuple[Skipped, ...]
     """Rows with cells that mean nothing."""
+    unread: tuple[str, ...] = ()
+    """Columns of the file that mean nothing here."""
 
 
 def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
@@ -225,12 +227,12 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
     Raises:
         StudyError: it cannot be read, a missing column, no row, or one ``run_id`` twice.
     """
-    columns, lines = read_lines(path)
-    cells = [{**line, **(given or {})} for line in lines]
-    columns += [name for name in given or {} if name not in columns]
+    lines = read_lines(path, COLUMNS)
+    cells = [{**line, **(given or {})} for line in lines.cells]
+    columns = [*lines.columns, *(given or {})]
     for column in REQUIRED:
         if column not in columns:
-            hint = nearest(column, columns)
+            hint = nearest(column, [*columns, *lines.unread])
             text = (
                 f"column {column} is missing, expected at least {', '.join(REQUIRED)}{hint}; "
                 f"--set {column}=... gives it to every row"
@@ -240,16 +242,21 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
         raise StudyError.of("no run, expected one row per run", str(path))
     rows, unreadable = [], []
     for number, line in enumerate(cells, start=2):
+        name = (line.get("run_id") or "").strip() or f"line {number}"
+        if EXTRA in line:
+            reason = f"cells right of the last column: {line[EXTRA]}"
+            unreadable.append(Skipped(name, reason))
+            continue
         try:
             rows.append(row_of(line))
         except ValidationError as error:
-            name = (line.get("run_id") or "").strip() or f"line {number}"
             unreadable.append(Skipped(name, "; ".join(_faults(error))))
     names = Counter(row.run_id for row in rows)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         raise StudyError.of(f"run_id {twice!r} stands twice, expected once", str(path))
-    return Table(path if path.is_dir() else path.parent, runs_of(rows), tuple(unreadable))
+    folder = path if path.is_dir() else path.parent
+    return Table(folder, runs_of(rows), tuple(unreadable), lines.unread)
 
 
 def row_of(cells: dict[str, Any]) -> RunRow:

@@ -7,10 +7,14 @@ import csv
 import gzip
 import io
 import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.study.errors import StudyError
-from experiments.validation.client_results import NotAResultError, NotJsonError, cells_of_result
+from experiments.validation.client_results import cells_of_result
+from experiments.validation.columns import named
+from experiments.validation.result_values import BrokenResultError, NotAResultError
 from model.text_file import TextFileError, check_regular, read_text
 
 MOST_BYTES = 2**26
@@ -18,13 +22,31 @@ MOST_BYTES = 2**26
 
 Cells = dict[str, str]
 
+DELIMITERS = ",;\t"
+"""Between the cells of a line: whichever the header has most of."""
+OTHER_FILES = (".yaml", ".yml", ".xlsx", ".xls", ".html", ".md", ".log")
+"""Ends of names of what is no table and no JSON."""
+EXTRA = "cells beyond the header's"
+"""Under which a line keeps what stands right of the last column."""
 
-def read_lines(path: Path) -> tuple[list[str], list[Cells]]:
-    """Return the columns and the lines of a table of runs, or of results of benchmark clients.
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What a file says, in our columns."""
+
+    columns: list[str]
+    cells: list[Cells]
+    unread: tuple[str, ...] = ()
+    """Columns that mean nothing here."""
+
+
+def read_lines(path: Path, known: Sequence[str]) -> Lines:
+    """Return the lines of a table of runs, or of results of benchmark clients.
 
     Args:
         path: a CSV file (also gzipped), a Parquet file, the JSON result of a client, or a folder of
             such results.
+        known: our columns.
 
     Raises:
         StudyError: it cannot be read.
@@ -32,18 +54,60 @@ def read_lines(path: Path) -> tuple[list[str], list[Cells]]:
     try:
         if path.is_dir():
             return _columns(_of_folder(path))
-        if path.suffix.lower() in (".json", ".jsonl"):
+        end = path.suffix.lower()
+        if end in OTHER_FILES:
+            raise TextFileError(f"a {end} file, expected CSV, Parquet, or the JSON of a client")
+        if end in (".json", ".jsonl"):
             return _columns(cells_of_result(path))
-        if path.suffix.lower() == ".parquet":
-            return _columns(_of_parquet(path))
-        reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-        return list(reader.fieldnames or ()), list(reader)
+        header, lines = _of_parquet(path) if end == ".parquet" else _of_csv(path)
     except (TextFileError, NotAResultError, csv.Error) as error:
         raise StudyError.of(f"cannot read the runs: {error}", str(path)) from None
+    try:
+        return _in_our_columns(header, lines, known)
+    except StudyError as error:
+        raise StudyError.of(error.problems[0].text, str(path)) from None
 
 
-def _columns(lines: list[Cells]) -> tuple[list[str], list[Cells]]:
-    return list(dict.fromkeys(name for line in lines for name in line)), lines
+def _columns(lines: list[Cells]) -> Lines:
+    return Lines(list(dict.fromkeys(name for line in lines for name in line)), lines)
+
+
+def _in_our_columns(header: Sequence[str], lines: Iterable[Cells], known: Sequence[str]) -> Lines:
+    meant = named(header, known)
+    cells = [
+        {
+            meant[name][0]: _with_unit(text, meant[name][1])
+            for name, text in line.items()
+            if name in meant and text is not None
+        }
+        | ({EXTRA: line[EXTRA]} if EXTRA in line else {})
+        for line in lines
+    ]
+    unread = tuple(name for name in header if name and name not in meant)
+    return Lines([ours for ours, _ in meant.values()], cells, unread)
+
+
+def _with_unit(text: str, unit: str) -> str:
+    """A cell with the unit of its header, where it is a bare number."""
+    bare = text.strip()
+    return f"{bare} {unit}" if unit and bare and not any(map(str.isalpha, bare)) else text
+
+
+def _of_csv(path: Path) -> tuple[list[str], list[Cells]]:
+    """A table as text, with the separator that its header has most of."""
+    text = _text(path)
+    header = text.lstrip().partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header.count)
+    reader = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=delimiter)
+    names = [name.strip() for name in next(reader, [])]
+    lines: list[Cells] = []
+    for row in reader:
+        if not any(cell.strip() for cell in row):
+            continue
+        line = dict(zip(names, row, strict=False))
+        more = [cell for cell in row[len(names) :] if cell.strip()]
+        lines.append(line | ({EXTRA: ", ".join(more)} if more else {}))
+    return names, lines
 
 
 def _of_folder(folder: Path) -> list[Cells]:
@@ -57,8 +121,8 @@ def _of_folder(folder: Path) -> list[Cells]:
         name = str(path.relative_to(folder).with_suffix(""))
         try:
             lines += cells_of_result(path, name)
-        except NotJsonError as error:
-            raise NotJsonError(f"{name}: {error}") from None
+        except BrokenResultError as error:
+            raise BrokenResultError(f"{path.relative_to(folder).parent}/{error}") from None
         except NotAResultError:
             continue
     if not lines:
@@ -68,7 +132,8 @@ def _of_folder(folder: Path) -> list[Cells]:
     return lines
 
 
-def _of_parquet(path: Path) -> list[Cells]:
+def _of_parquet(path: Path) -> tuple[list[str], list[Cells]]:
+    """A table in Parquet; an index with a name is a column."""
     import pandas as pd
 
     check_regular(path, MOST_BYTES)
@@ -76,11 +141,13 @@ def _of_parquet(path: Path) -> list[Cells]:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise TextFileError(f"no Parquet file: {error}") from None
-    known = table.notna()
-    return [
+    if any(name is not None for name in table.index.names):
+        table = table.reset_index()
+    known, names = table.notna(), [str(name) for name in table.columns]
+    return names, [
         {
-            str(name): str(value)
-            for name, value, said in zip(table.columns, row, known.iloc[place], strict=True)
+            name: str(value)
+            for name, value, said in zip(names, row, known.iloc[place], strict=True)
             if said
         }
         for place, row in enumerate(table.itertuples(index=False))

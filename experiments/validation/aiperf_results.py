@@ -1,0 +1,120 @@
+"""Results of AIPerf and genai-perf as rows; their inter-token latency is by request: our TPOT."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.study.errors import show
+from experiments.validation.guidellm_results import found
+from experiments.validation.result_values import (
+    STATISTICS,
+    BrokenResultError,
+    Row,
+    count,
+    listed,
+    mapping,
+    number,
+    spread,
+)
+
+LATENCIES = (
+    ("ttft", "time_to_first_token"),
+    ("tpot", "inter_token_latency"),
+    ("e2e", "request_latency"),
+)
+TO_MS = {
+    "ms": 1.0, "milliseconds": 1.0, "s": 1e3, "sec": 1e3, "seconds": 1e3, "us": 1e-3,
+    "microseconds": 1e-3, "ns": 1e-6, "nanoseconds": 1e-6,
+}  # fmt: skip
+"""Units of latencies."""
+
+
+def is_aiperf(result: Any) -> bool:
+    """Tell whether AIPerf or genai-perf wrote a result."""
+    return isinstance(result, dict) and {"input_config", "time_to_first_token"} <= {*result}
+
+
+def aiperf_row(result: Mapping[str, Any], path: Path, run_id: str) -> Row:
+    """Return the row of an export.
+
+    Raises:
+        BrokenResultError: a value that means nothing.
+    """
+    config = mapping(result, "input_config")
+    concurrency, rate = (_asked(config, key) for key in ("concurrency", "request_rate"))
+    closed = bool(concurrency) and not rate
+    answered = count({"request_count": _average(result, "request_count")}, "request_count")
+    failed = sum(count(one, "count") or 0 for one in _errors(result))
+    row: Row = {
+        "run_id": run_id,
+        "workload": "AIPerf",
+        "model": _model(config),
+        "engine": "vllm",
+        "arrival_process": "closed loop" if closed else _law(config),
+        "request_rate_rps": rate,
+        "max_concurrency": concurrency,
+        "n_requests": (answered + failed or None) if answered is not None else None,
+        "n_failed": failed if answered is not None else None,
+        "duration_s": _average(result, "benchmark_duration") or None,
+        "req_s": _average(result, "request_throughput") or None,
+        "out_tok_s": _average(result, "output_token_throughput") or None,
+    }
+    for length, theirs in (("isl", "input_sequence_length"), ("osl", "output_sequence_length")):
+        mean = _average(result, theirs)
+        row[f"{length}_mean"] = mean
+        row[f"{length}_spec"] = spread(mean, _statistic(result, theirs, "std") or 0.0)
+    for ours, theirs in LATENCIES:
+        for statistic in STATISTICS:
+            word = "avg" if statistic == "mean" else statistic
+            row[f"{ours}_{statistic}_ms"] = _latency_ms(result, theirs, word)
+    beside = path.with_name("profile_export.jsonl")
+    if beside.is_file():
+        row["per_request_file"] = str(beside.resolve())
+    return row
+
+
+def _asked(config: Mapping[str, Any], key: str) -> float | None:
+    return number({key: found(config, key)}, key)
+
+
+def _law(config: Mapping[str, Any]) -> object:
+    """How requests arrive; genai-perf's client sends them evenly where nobody asks otherwise."""
+    said = found(config, "request_rate_mode") or found(config, "arrival_pattern")
+    return said or ("constant" if found(config, "perf_analyzer") else None)
+
+
+def _model(config: Mapping[str, Any]) -> object:
+    """The name of the only model, or of the first: a text, or a mapping with a name."""
+    said = found(config, "model_names") or found(config, "models") or found(config, "model")
+    if isinstance(said, dict):
+        said = said.get("items") or said.get("name")
+    first = said[0] if isinstance(said, list) and said else said
+    return first.get("name") if isinstance(first, dict) else first
+
+
+def _errors(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    errors = listed(result, "error_summary")
+    if not all(isinstance(one, dict) for one in errors):
+        raise BrokenResultError("error_summary: expected mappings alone")
+    return list(errors)
+
+
+def _average(result: Mapping[str, Any], name: str) -> float | None:
+    return _statistic(result, name, "avg")
+
+
+def _statistic(result: Mapping[str, Any], name: str, statistic: str) -> float | None:
+    """A statistic in the metric's own unit."""
+    metric = result.get(name)
+    if not isinstance(metric, dict):
+        return number(result, name) if statistic == "avg" else None
+    return number(metric, statistic)
+
+
+def _latency_ms(result: Mapping[str, Any], name: str, statistic: str) -> float | None:
+    value = _statistic(result, name, statistic)
+    metric = result.get(name)
+    unit = str(metric.get("unit") or "ms") if isinstance(metric, dict) else "ms"
+    if unit.lower() not in TO_MS:
+        raise BrokenResultError(f"{name}: unit = {show(unit)}, expected {', '.join(TO_MS)}")
+    return value * TO_MS[unit.lower()] if value else None

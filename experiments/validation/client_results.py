@@ -64,18 +64,18 @@ def cells_of_result(path: Path, name: str | None = None) -> list[Cells]:
     try:
         if len(results) == 1:
             return [_written(row) for row in _rows(results[0], path, run_id)]
-        if not all(_is_vllm_bench(result) for result in results):
-            raise NotAResultError("several JSON texts, expected vllm bench serve's alone")
-        return [
-            _written(_vllm_bench(result, None, f"{run_id}-{place}"))
-            for place, result in enumerate(results)
-        ]
+        if not all(_is_vllm_bench(result) or is_sglang(result) for result in results):
+            raise NotAResultError(
+                "several JSON texts, expected vllm bench serve's or SGLang's alone"
+            )
+        rows = (_rows(one, None, f"{run_id}-{place}") for place, one in enumerate(results))
+        return [_written(row) for (row,) in rows]
     except NotAResultError as error:
         raise type(error)(f"{path.name}: {error}") from None
 
 
 def _read(path: Path) -> list[Any]:
-    """The JSON of a file; several texts where ``--append-result`` wrote one after the other.
+    """The JSON of a file; several texts where a client wrote one after the other.
 
     Raises:
         BrokenResultError: none, or one that ends too early.
@@ -93,15 +93,16 @@ def _read(path: Path) -> list[Any]:
     return found
 
 
-def _rows(result: Any, path: Path, run_id: str) -> list[Row]:
+def _rows(result: Any, path: Path | None, run_id: str) -> list[Row]:
+    """Rows of one text; ``path`` is its file where it is alone there."""
     if _is_vllm_bench(result):
         return [_vllm_bench(result, path, run_id)]
-    if is_guidellm(result):
-        return list(guidellm_rows(result, path, run_id))
-    if is_aiperf(result):
-        return [aiperf_row(result, path, run_id)]
     if is_sglang(result):
         return [sglang_cells(result, run_id)]
+    if path is not None and is_guidellm(result):
+        return list(guidellm_rows(result, path, run_id))
+    if path is not None and is_aiperf(result):
+        return [aiperf_row(result, path, run_id)]
     if is_inference_perf(result):
         return [inference_perf_cells(result, run_id)]
     raise NotAResultError(

@@ -105,11 +105,9 @@ def read_requests(path: Path) -> Recorded:
         meaning: next((name for name in names if name in table), None)
         for meaning, names in COLUMNS.items()
     }
-    for meaning in NEEDED:
-        if columns[meaning] is None:
-            wanted = COLUMNS[meaning]
-            hint = nearest(wanted[0], list(map(str, table.columns)))
-            raise PerRequestError(f"{path.name}: expected a column {' or '.join(wanted)}{hint}")
+    missing = next((meaning for meaning in NEEDED if columns[meaning] is None), None)
+    if missing is not None:
+        return _of_trace(path, table, missing)
     arrival = pd.to_numeric(table[columns["arrival"]], errors="coerce")
     table = table[arrival.notna()].assign(_arrival=arrival).sort_values("_arrival", kind="stable")
     if not len(table):
@@ -142,6 +140,24 @@ def _table(path: Path) -> "DataFrame":
         return pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise PerRequestError(f"{path.name}: cannot be read: {error}") from None
+
+
+def _of_trace(path: Path, table: "DataFrame", missing: str) -> Recorded:
+    """A table of other columns, where it is a trace of any known format.
+
+    Raises:
+        PerRequestError: it is none, or tells failures, which traces do not have.
+    """
+    wanted = COLUMNS[missing]
+    hint = nearest(wanted[0], list(map(str, table.columns)))
+    expected = f"{path.name}: expected a column {' or '.join(wanted)}{hint}"
+    told = next((name for name in COLUMNS["failed"] if name in table), None)
+    if told is not None:
+        raise PerRequestError(f"{expected}, beside {told}")
+    try:
+        return _of_client(path)
+    except PerRequestError as error:
+        raise PerRequestError(f"{expected}; or a trace, but {error}") from None
 
 
 def _of_client(path: Path) -> Recorded:

@@ -55,6 +55,9 @@ def read_lines(path: Path, known: Sequence[str]) -> Lines:
         if path.is_dir():
             return _columns(_of_folder(path))
         end = path.suffix.lower()
+        packed = end == ".gz" and path.with_suffix("").suffix.lower() in (".json", ".jsonl")
+        if packed:
+            raise TextFileError("gzipped JSON, expected it unpacked")
         if end in OTHER_FILES:
             raise TextFileError(f"a {end} file, expected CSV, Parquet, or the JSON of a client")
         if end in (".json", ".jsonl"):
@@ -126,9 +129,7 @@ def _of_folder(folder: Path) -> list[Cells]:
         except NotAResultError:
             continue
     if not lines:
-        raise NotAResultError(
-            f"{len(files)} JSON files and none a result of vllm bench serve, guidellm or AIPerf"
-        )
+        raise NotAResultError(f"{len(files)} JSON files and none a result of a benchmark client")
     return lines
 
 

@@ -154,3 +154,19 @@ def test_json_of_other_shapes_is_refused(tmp_path: Path) -> None:
         path.write_text(json.dumps(content), encoding="utf-8")
         with pytest.raises(StudyError, match=r"other.json: expected a result of vllm bench serve"):
             read_table(path, GIVEN)
+
+
+def test_texts_one_after_the_other(tmp_path: Path) -> None:
+    """As SGLang's client and ``--append-result`` leave them."""
+    path = tmp_path / "all.jsonl"
+    more = [SGLANG, SGLANG | {"request_rate": 9.0}]
+    path.write_text("".join(json.dumps(one) + "\n" for one in more), encoding="utf-8")
+    rows = [run.base for run in read_table(path, GIVEN).runs]
+    assert [(row.run_id, row.request_rate_rps) for row in rows] == [("all-0", 5.0), ("all-1", 9.0)]
+    path.write_text(json.dumps(SGLANG) + json.dumps(STAGE), encoding="utf-8")
+    with pytest.raises(StudyError, match="several JSON texts, expected vllm bench serve's or"):
+        read_table(path, GIVEN)
+    packed = tmp_path / "bench.json.gz"
+    packed.write_bytes(b"")
+    with pytest.raises(StudyError, match="gzipped JSON, expected it unpacked"):
+        read_table(packed, GIVEN)

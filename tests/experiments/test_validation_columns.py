@@ -8,6 +8,7 @@ import pytest
 from experiments.cli.validate import main
 from experiments.study.errors import StudyError
 from experiments.validation.columns import named
+from experiments.validation.per_request import PerRequestError, read_requests
 from experiments.validation.rows import COLUMNS, RunRow, read_table
 from tests.experiments.measured_runs import run, write_table
 
@@ -107,3 +108,30 @@ def test_columns_that_mean_nothing_are_told(
     told = capsys.readouterr().err
     assert "not read: column max_num_seq; did you mean max_num_seqs?" in told
     assert "not read: column who\n" in told
+
+
+def test_requests_under_usual_names_are_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "requests.csv"
+    path.write_text(
+        "timestamp,Prompt Tokens,completion tokens\n"
+        "2026-03-01T10:00:00,200,20\n2026-03-01T10:00:02.5,300,30\n",
+        encoding="utf-8",
+    )
+    read_requests.cache_clear()
+    found = read_requests(path)
+    assert found.arrival_s.tolist() == [0.0, 2.5]
+    assert (found.prompt_tokens.tolist(), found.output_tokens.tolist()) == ([200, 300], [20, 30])
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ("when,input_tokens,output_tokens", "expected a column arrival_s or .*; or a trace, but"),
+        ("timestamp,input_tokens,output_tokens,status", "expected a column .*, beside status"),
+    ],
+)
+def test_requests_that_cannot_be_placed(columns: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{len(columns)}.csv"
+    path.write_text(f"{columns}\n1,2,3,timeout\n", encoding="utf-8")
+    with pytest.raises(PerRequestError, match=told):
+        read_requests(path)

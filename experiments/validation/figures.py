@@ -4,7 +4,7 @@ Latencies are those of answered requests, from when they were sent. Rates are an
 their tokens over the time from the first request to the last answer, or to the last one given up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,17 @@ def spreads_of(result: Result, asked: Mask) -> dict[str, float]:
             if low > 0:
                 spreads[f"{name}_p{percent}_ms"] = float(np.log(high / low) / 2)
     return spreads
+
+
+def log_spread(draws: Sequence[float]) -> float:
+    """Return the deviation of the logarithms of a figure by draws; NaN if one is not above 0.
+
+    Some figures jump by a factor from one draw to another, such as a percentile of the gaps between
+    tokens, of which some hold a prompt: relative to their mean they would vary beyond all bounds.
+    """
+    if len(draws) < 2:
+        return 0.0
+    return float(np.std(np.log(draws), ddof=1)) if min(draws) > 0 else float("nan")
 
 
 def stalls_of(metric: str) -> float:

@@ -21,6 +21,7 @@ from experiments.validation.figures import (
     BELOW,
     figures_of,
     load_of,
+    log_spread,
     offered_per_s,
     span_s,
     spreads_of,
@@ -279,8 +280,8 @@ def _interval(
     if not math.isfinite(mean) or low == 0 or (len(draws) < 2 and math.isnan(low)):
         return mean, low, high
     of_seeds = 0.0 if math.isnan(low) else math.log(mean / low) * mean
-    of_draws = float(np.std(draws, ddof=1)) * NORMAL_QUANTILE if len(draws) > 1 else 0.0
-    of_run, of_host = (error * mean * NORMAL_QUANTILE for error in (lone, stalls))
+    errors = (log_spread(draws), lone, stalls)
+    of_draws, of_run, of_host = (error * mean * NORMAL_QUANTILE for error in errors)
     half = math.hypot(of_seeds, of_draws, of_run)
     low, _ = positive_ends(mean, half, 1.0)
     _, high = positive_ends(mean, math.hypot(half, of_host), 1.0)

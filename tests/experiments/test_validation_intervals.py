@@ -64,3 +64,13 @@ def test_what_hosts_do_makes_the_highest_percentiles_of_ttft_longer_alone() -> N
     assert longer[:2] == alone[:2]
     up = [math.log(high / mean) for mean, _, high in (alone, longer)]
     assert up[1] == pytest.approx(math.hypot(up[0], 1.96 * 0.3), rel=1e-3)
+
+
+def test_a_figure_that_jumps_between_draws_has_an_interval_about_its_jump() -> None:
+    """A percentile of gaps that lies among decodes in some draws and among prompts in others."""
+    _, low, high = _interval([46.0], [46.0, 46.0, 600.0, 46.0])
+    assert 2.0 < low < 46.0  # deviation of the logarithms: 1.28
+    assert 300.0 < high < 1000.0
+    small = [4.9, 5.1, 5.0]
+    _, below, above = _interval([5.0], small)
+    assert math.log(above / below) / 2 == pytest.approx(1.96 * np.std(small, ddof=1) / 5, rel=0.01)

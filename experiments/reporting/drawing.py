@@ -35,7 +35,7 @@ class Picture:
 
     def figure(self) -> "Figure":
         """Return it for a notebook."""
-        from matplotlib.figure import Figure
+        from experiments.reporting.figure_library import Figure
 
         with house_style():
             figure = Figure(figsize=(self.width_in, self.height_in))
@@ -68,7 +68,7 @@ def _settings() -> dict[Any, Any]:
 @contextmanager
 def drawing(path: Path, width_in: float, height_in: float) -> "Iterator[Figure]":
     """Give an empty figure to draw on, and save it at ``path`` when the block ends."""
-    from matplotlib.figure import Figure
+    from experiments.reporting.figure_library import Figure
 
     with house_style():
         figure = Figure(figsize=(width_in, height_in))
@@ -78,7 +78,7 @@ def drawing(path: Path, width_in: float, height_in: float) -> "Iterator[Figure]"
 
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as PNG; unlike ``savefig``, which draws a layout twice, draw it once."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from experiments.reporting.figure_library import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)
     canvas.print_png(path, metadata={"Software": None})
@@ -86,7 +86,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 def figure_of(rows: int, columns: int, height: float) -> "tuple[Figure, list[Axes]]":
     """A figure of equal panels, ``height`` inches each, and the panels row by row."""
-    from matplotlib.figure import Figure
+    from experiments.reporting.figure_library import Figure
 
     figure = Figure(figsize=(WIDTH, rows * height + 0.4))
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)

@@ -72,12 +72,12 @@ def sweep_layout(summary: Records, keys: Sequence[str]) -> Layout:
 
 
 def value_text(value: object) -> str:
-    """Text of one swept value, as in YAML: ``256``, ``0.9``, ``true``; of a mapping, its name.
+    """Text of one swept value: ``256``, ``0.9``, ``true``, ``none``; of a mapping, its name.
 
-    Among numbers, tables hold null as NaN.
+    Among numbers, tables hold none as NaN.
     """
     if value is None or value != value:
-        return "null"
+        return "none"
     if isinstance(value, bool):
         return str(value).lower()
     if _is_number(value):

@@ -22,10 +22,7 @@ from experiments.study.points import Plan
 
 FOR_TABLES = ("experiments.reporting.stats",)
 FOR_REPORT = ("experiments.reporting.page.write", "jinja2")
-FOR_FIGURES = (
-    "experiments.reporting.plots", "matplotlib.figure", "matplotlib.ticker",
-    "matplotlib.backends.backend_agg",
-)  # fmt: skip
+FOR_FIGURES = ("experiments.reporting.plots", "experiments.reporting.figure_library")
 """What is loaded while workers simulate, since it takes longer than many a run."""
 FILES = frozenset(
     (

@@ -183,8 +183,8 @@ def test_layout_of_names_and_of_repeated_numbers_has_no_axis() -> None:
 
 
 def test_texts() -> None:
-    assert [value_text(v) for v in (256.0, 0.1, 1e6, "static", True)] == [
-        "256", "0.1", "1000000", "static", "true"
+    assert [value_text(v) for v in (256.0, 0.1, 1e6, "static", True, None, np.nan)] == [
+        "256", "0.1", "1000000", "static", "true", "none", "none"
     ]  # fmt: skip
     assert value_text({"name": "custom", "memory_bytes": 1}) == "custom"
     assert short_key("engine.max_num_seqs") == "max_num_seqs"

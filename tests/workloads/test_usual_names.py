@@ -1,5 +1,6 @@
 """Tables of requests that no program writes, by the names that people give their columns."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +44,30 @@ def test_of_numbers_nobody_knows_the_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "header",
+    ("header", "words"),
     [
-        "timestamp,arrival_time,input_tokens,output_tokens",  # which of the two?
-        "timestamp,input_tokens,prompt_len,output_tokens",
-        "timestamp,input_tokens,tokens",
+        (
+            "timestamp,arrival_time,input_tokens,output_tokens",
+            "several columns could be the times (timestamp, arrival_time); rename all but one",
+        ),
+        (
+            "Time,prompt_len,input_tokens,osl,Tokens-Out",
+            "several columns could be the prompt tokens (prompt_len, input_tokens) and the output "
+            "tokens (osl, Tokens-Out); rename all but one of each",
+        ),
+        ("isl,context_tokens,osl", "could be the prompt tokens (isl, context_tokens); rename all"),
     ],
 )
-def test_what_could_be_meant_twice_is_no_table(tmp_path: Path, header: str) -> None:
+def test_what_could_be_meant_twice_is_told(tmp_path: Path, header: str, words: str) -> None:
+    row = ",".join("1" for _ in header.split(","))
+    path = written(tmp_path, f"{header}\n{row}\n")
+    for name in ("auto", "table"):
+        with pytest.raises(TraceError, match=re.escape(words)):
+            read_trace(path, format=name)
+
+
+@pytest.mark.parametrize("header", ["timestamp,input_tokens,tokens", "time,date,input_tokens"])
+def test_where_lengths_are_missing_that_is_told(tmp_path: Path, header: str) -> None:
     row = ",".join("1" for _ in header.split(","))
     with pytest.raises(TraceError, match="columns of no known trace format"):
         read_trace(written(tmp_path, f"{header}\n{row}\n"))

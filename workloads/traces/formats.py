@@ -67,6 +67,8 @@ def find_format(names: Sequence[str], name: str = "auto") -> TraceFormat:
     if layouts[0] in USUAL:
         found = usual.usual_format(names)
     if found is None:
+        if layouts[0] in USUAL and (twice := usual.said_twice(names)):
+            raise TraceError(f"format {name}: {twice}")
         form = min(layouts, key=lambda one: len(_missing(one, names)))
         raise TraceError(
             f"format {name} needs {', '.join(form.columns())}; "
@@ -130,6 +132,8 @@ def _unknown(names: Sequence[str]) -> str:
         return f"{words}; or count tokens and write arrival_s, prompt_tokens, output_tokens"
     if sum(_is_value(name) for name in names) * 2 > len(names):
         return WINDOWS
+    if twice := usual.said_twice(names):
+        return twice
     there = listed(list(names))
     nearest = min(FORMATS, key=lambda form: len(_missing(form, names)) / len(form.columns()))
     missing = _missing(nearest, names)

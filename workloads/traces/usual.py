@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from workloads.traces.errors import listed
 from workloads.traces.format import TraceFormat
 
 TIMES = (
@@ -34,7 +35,7 @@ def usual_format(names: Sequence[str]) -> TraceFormat | None:
     """Return the format of a table with one usual name each for prompts, answers and, perhaps,
     times; None for all others, also where two columns could be meant.
     """
-    times, prompts, outputs = (_of(words, names) for words in (TIMES, PROMPTS, OUTPUTS))
+    times, prompts, outputs = _meant(names)
     if len(prompts) != 1 or len(outputs) != 1 or len(times) > 1:
         return None
     form = TABLE if times else LENGTHS
@@ -42,6 +43,24 @@ def usual_format(names: Sequence[str]) -> TraceFormat | None:
     if form.time is not None:
         found[form.time] = times[0]
     return replace(form, aliases=found)
+
+
+def said_twice(names: Sequence[str]) -> str | None:
+    """Say which columns of a table could be meant by the same; None where that is not its fault."""
+    times, prompts, outputs = _meant(names)
+    if not prompts or not outputs:
+        return None
+    found = {"times": times, "prompt tokens": prompts, "output tokens": outputs}
+    twice = [f"{what} ({listed(said)})" for what, said in found.items() if len(said) > 1]
+    if not twice:
+        return None
+    kept = "one" if len(twice) == 1 else "one of each"
+    return f"several columns could be the {' and the '.join(twice)}; rename all but {kept}"
+
+
+def _meant(names: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return the columns that could be times, prompts and answers."""
+    return _of(TIMES, names), _of(PROMPTS, names), _of(OUTPUTS, names)
 
 
 def _of(words: Sequence[str], names: Sequence[str]) -> list[str]:

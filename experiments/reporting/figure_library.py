@@ -4,15 +4,15 @@ As it loads, it works out which keywords ``set`` of each kind of artist takes, a
 docstrings: a quarter of the time that loading takes. Whoever loads it here reads none of them.
 """
 
-from matplotlib import artist
+from matplotlib import artist as artists
 
-_described = artist.kwdoc
-artist.kwdoc = lambda _artist: ""
+_described = artists.kwdoc
+artists.kwdoc = lambda artist: ""
 try:
     import matplotlib.ticker  # noqa: F401
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 finally:
-    artist.kwdoc = _described
+    artists.kwdoc = _described
 
 __all__ = ["Figure", "FigureCanvasAgg"]

@@ -15,6 +15,7 @@ from hardware.gpu import Gpu, gpu_names, load_gpu
 from hardware.links.interconnect import check_ranks, check_stages, makes_servers
 from hardware.memory.demand import MemoryDemand
 from hardware.memory.ledger import GIB, MemoryLedger
+from model.dealing import experts_among
 from model.ops import tensor_parallel_sizes
 
 __all__ = ["DoesNotFitError", "MemoryDemand", "MemoryLedger", "memory_ledger"]
@@ -82,6 +83,7 @@ def _remedy(demand: MemoryDemand) -> str:
     sizes = [
         size for size in known
         if size.bit_count() == 1 and all(makes_servers(gpu, n) for n in (size, size * dp))
+        and _deals_experts(demand, size)
     ]  # fmt: skip
     for size in sizes:
         if replace(demand, tp=size).serves():
@@ -99,6 +101,15 @@ def _remedy(demand: MemoryDemand) -> str:
                     f"tensor_parallel_size = {size}: {other.name}"
                 )
     return f"{message}, nor on any GPU of the catalogue"
+
+
+def _deals_experts(demand: MemoryDemand, tp: int) -> bool:
+    """Whether all ranks of groups of this size have a share of the experts."""
+    try:
+        dealt = experts_among(demand.spec, tp, demand.dp, whole=demand.enable_expert_parallel)
+    except ValueError:
+        return False
+    return tp in tensor_parallel_sizes(dealt, tp, demand.precision)
 
 
 def _size_and_price(gpu: Gpu) -> tuple[int, float]:

@@ -7,6 +7,7 @@ import pytest
 from hardware.gpu import load_gpu
 from hardware.memory.kept_states import KeptStates
 from hardware.memory.kv_blocks import MemoryDemand, memory_ledger
+from hardware.memory.kv_compressed import _least_filled
 from hardware.memory.kv_groups import kv_layout
 from hardware.memory.kv_layout import KvGroup, KvLayout
 from model.alike import dense_of
@@ -300,6 +301,17 @@ def test_windows_are_cut_so_that_little_is_filled_up() -> None:
     layout = kv_layout(load_spec("deepseek-v4-pro"), precision=precision())
     assert layout.block_bytes == 30 * 37_440 + 30 * 8_640 + 31 * 1_728
     assert [group.layers for group in layout.groups] == [91, 31, 30, 31, 60]
+
+
+@pytest.mark.parametrize(
+    ("least", "counts", "layers"),
+    [(22, [21, 42, 20], 22), (2, [3, 5], 3), (3, [5, 3], 3)],
+)
+def test_of_sizes_that_fill_up_alike_the_widest_is_taken(
+    least: int, counts: list[int], layers: int
+) -> None:
+    """2, 3 and 5 layers in groups of two or of three: two are filled up, either way."""
+    assert _least_filled(least, counts) == layers
 
 
 def test_compressed_entries_need_groups() -> None:

@@ -175,6 +175,38 @@ def test_a_hint_may_name_several_servers():
         ledger("llama-3.1-405b", "h100", tp=8)
 
 
+def test_a_hint_names_no_more_than_four_servers():
+    """32 of these small GPUs would have to hold 23.6 GiB each."""
+    small = {"like": "h100-sxm", "memory_bytes": 20 * GIB}
+    with pytest.raises(DoesNotFitError, match=r"no tensor_parallel_size up to 32 fits on"):
+        ledger("llama-3.1-405b", small)
+
+
+def test_a_hint_for_ranks_is_a_size_of_which_they_make_servers():
+    """Four GPUs would hold the weights, but three ranks of four are a server and a half."""
+    small = {"like": "h100-sxm", "memory_bytes": 45 * GIB}
+    with pytest.raises(DoesNotFitError, match=r"that fits on h100-sxm-modified: 4$"):
+        ledger("llama-3-70b", small)
+    with pytest.raises(DoesNotFitError, match=r"that fits on h100-sxm-modified: 8$"):
+        ledger("llama-3-70b", small, dp=3)
+
+
+@pytest.mark.parametrize(("dp", "expected"), [(8, "h200-sxm"), (16, "gb200")])
+def test_a_larger_gpu_has_all_ranks_in_a_server(dp, expected):
+    """Latents are not divided, so that no size helps; servers of H200 have eight.
+
+    16 ranks of 16 GPUs cannot share experts 1,408 wide: that size is not tried.
+    """
+    with pytest.raises(DoesNotFitError, match="smallest GPU") as error:
+        ledger("deepseek-v2-lite", "v100-16gb-sxm", dp=dp, num_gpu_blocks=52_000)
+    assert str(error.value).endswith(f"tensor_parallel_size = 1: {expected}")
+
+
+def test_no_size_is_tried_that_has_more_gpus_than_experts():
+    with pytest.raises(DoesNotFitError, match=r"no tensor_parallel_size up to 32 fits on h100"):
+        ledger("mixtral-8x7b", "h100", enable_expert_parallel=True, num_gpu_blocks=10**9)
+
+
 def test_a_size_that_does_not_divide_the_heads():
     with pytest.raises(ValueError, match=r"tensor_parallel_size = 3 does not divide llama-3-8b"):
         ledger("llama-3-8b", "a100", tp=3)

@@ -286,7 +286,9 @@ def _notes(group: Columns, row: Mapping[str, object], basis: Basis) -> list[str]
         requests = group["measured_requests"]
         pooled = float(sum(requests)) / (len(set(group["draw"])) if "draw" in group else 1)
         worst["measured_requests"] = float(min(requests)) if basis.pool is None else pooled
-    notes = [*caveats(worst, basis.calibration), *support_notes(row, NAMED)]
+    length = group.get("requests", group["measured_requests"])  # which may not be shown
+    known = {"requests": mean_interval(length)[0], **row}
+    notes = [*caveats(worst, basis.calibration), *support_notes(known, NAMED)]
     notes += window_notes(row, basis.exact)
     if basis.asked is not None and (reached := basis.asked.note(row)):
         notes.append(reached)

@@ -107,6 +107,22 @@ def test_runs_too_short_for_their_load_are_told_and_keep_nothing() -> None:
     assert not too_short({"measured_requests": 10.0})
 
 
+def test_short_runs_are_told_of_some_metrics_alone_as_of_all() -> None:
+    """The length that would do follows from that of the runs, which need not be shown."""
+    load = Load(9, 10, 1, 1)
+    seeds = [
+        {"seed": seed, "requests": 1200, "measured_requests": 1080, "saturated": 0.0,
+         "unfinished": 0, "rejected": 0, "timed_out": 0, "ttft_mean_s": 0.1}
+        for seed in range(3)
+    ]  # fmt: skip
+    shown = [
+        summarise_points(Records.of(seeds), [], names, bases=[Basis(load=load)]).rows()[0]["notes"]
+        for names in (["ttft_mean_s"], ["requests", "ttft_mean_s"])
+    ]
+    assert shown[0] == shown[1]
+    assert "2,400 requests per seed would do" in shown[0]
+
+
 def test_an_interval_by_sections() -> None:
     """By hand: ln 2 on both sides of a pooled value, and t with one degree of freedom."""
     low, high = sectioned_ends(2.0, [1.0, 4.0], 0.95)

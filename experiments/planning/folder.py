@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,10 @@ from experiments.running.work_folder import shown
 from experiments.study.document import Study
 from experiments.study.errors import RunError
 from experiments.study.plugins import plugin_facts
+from model.sources import sources_digest
+
+SEARCHING = "experiments/planning"
+"""The code that decides what is asked, and what is made of the answers; with its rooms."""
 
 T = TypeVar("T")
 
@@ -55,7 +58,7 @@ def search_in_folder(
     """
     started = time.perf_counter()
     place = results_folder(out)
-    identity = digest_of([depends_on, code_digest(), _search_digest()])
+    identity = digest_of([depends_on, code_digest(), sources_digest(SEARCHING)])
     try:
         with claimed(place, Wanted(names, study.name, identity, overwrite)) as work:
             if work.beside:
@@ -73,13 +76,6 @@ def search_in_folder(
     if os.path.lexists(place.work):
         progress.note(f"{shown(place.work)} holds files that are not headroom's; they stay there")
     return found, trials
-
-
-@cache
-def _search_digest() -> str:
-    """Of the code that decides what is asked, and what is made of the answers."""
-    folder = Path(__file__).parent
-    return digest_of([file_digest(path) for path in sorted(folder.glob("*.py"))])
 
 
 def _facts(study: Study, trials: Trials) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ from killed import kill_search
 
 from experiments.cli.capacity import main
 from experiments.cli.run import main as run_main
+from experiments.planning import folder
+from experiments.planning.capacity import words as capacity_words
 from experiments.planning.capacity.highest import Highest
 from experiments.planning.capacity.running import answer
 from experiments.planning.capacity.study import prepare_capacity
+from experiments.planning.folder import SEARCHING
 from experiments.planning.lengths import long_enough
 from experiments.planning.progress import SearchProgress
 from experiments.planning.trials import Trials
@@ -24,6 +28,7 @@ from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
 from experiments.study.keys import key_path
 from experiments.study.schema import value_at
+from model import sources
 
 SMALL = """\
 kind: capacity
@@ -126,6 +131,26 @@ def test_command_leaves_a_folder_and_repeats_itself(
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["kind"] == "capacity"
     assert manifest["runs"] > 16
+
+
+def test_results_of_another_search_are_not_replaced_unless_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a search asks for and makes of the answers decides what comes out, rooms included."""
+    path, out = study(tmp_path), tmp_path / "out"
+    assert run(path, "--out", out) == 0
+    whole = sources.sources_digest(SEARCHING)
+    monkeypatch.setattr(sources, "ROOT", tmp_path / "copy")
+    shutil.copytree(Path(capacity_words.__file__).parents[1], tmp_path / "copy" / SEARCHING)
+    assert sources.sources_digest.__wrapped__(SEARCHING) == whole
+    with (tmp_path / "copy" / SEARCHING / "plan/branching.py").open("a") as file:
+        file.write("WAVE = 5\n")
+    other = sources.sources_digest.__wrapped__(SEARCHING)
+    assert other != whole
+    monkeypatch.setattr(folder, "sources_digest", lambda _: other)
+    assert run(path, "--out", out) == 2
+    assert "with other settings, other input or other code" in capsys.readouterr().err
+    assert run(path, "--out", out, "--overwrite") == 0
 
 
 def test_a_killed_search_goes_on(tmp_path: Path) -> None:

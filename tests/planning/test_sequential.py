@@ -12,23 +12,34 @@ from experiments.planning.sequential import LOOKS, Verdict, decide, is_over
 ALLOWED = 0.01
 
 
-def runs(rng: np.random.Generator, share: float) -> list[list[tuple[int, int]]]:
+def runs(rng: np.random.Generator, share: float, shape: float = 1.0) -> list[list[tuple[int, int]]]:
     """Batches of 5,000 whose shares vary as those of a queue do: gamma, with a skewness of 2."""
-    shares = rng.gamma(1.0, share, size=(LOOKS[-1], 5))
+    shares = rng.gamma(shape, share / shape, size=(LOOKS[-1], 5))
     return [[(int(rng.binomial(5000, min(one, 1.0))), 5000) for one in row] for row in shares]
 
 
-def wrong(share: float, verdict: Verdict, seed: int) -> float:
+def wrong(share: float, verdict: Verdict, seed: int, shape: float = 1.0) -> float:
     rng = np.random.default_rng(seed)
-    return sum(decide(runs(rng, share), ALLOWED, 0.95) is verdict for _ in range(300)) / 300
+    return sum(decide(runs(rng, share, shape), ALLOWED, 0.95) is verdict for _ in range(300)) / 300
 
 
 def test_what_is_kept_is_not_called_missed_and_the_other_way_round() -> None:
     """At the limit itself 5% in all would be called either; half and twice as much hardly ever."""
     assert wrong(0.005, Verdict.MISSED, 1) <= 0.01
-    assert wrong(0.02, Verdict.KEPT, 2) <= 0.02
-    assert wrong(0.01, Verdict.KEPT, 3) <= 0.08
-    assert wrong(0.01, Verdict.MISSED, 4) <= 0.08
+    assert wrong(0.02, Verdict.KEPT, 2) <= 0.01
+    assert wrong(0.01, Verdict.KEPT, 3) <= 0.05
+    assert wrong(0.01, Verdict.MISSED, 4) <= 0.05
+
+
+def test_rare_long_busy_periods_do_not_make_a_verdict_wrong_more_often() -> None:
+    """Batches with a cv of 2 and a skewness of 4, in which many miss nothing, and a few much.
+
+    Student's t for the mean calls a fifth of them kept at the limit itself. The bound is two
+    standard errors above the 5% that may be wrong.
+    """
+    assert wrong(0.01, Verdict.KEPT, 8, shape=0.25) <= 0.075
+    assert wrong(0.01, Verdict.MISSED, 9, shape=0.25) <= 0.075
+    assert wrong(0.013, Verdict.KEPT, 10, shape=0.25) <= 0.02
 
 
 def test_far_from_the_limit_it_decides() -> None:
@@ -54,7 +65,7 @@ def test_it_ends_when_it_hardly_can_be_kept() -> None:
             decide(runs(np.random.default_rng(seed), share), ALLOWED, 0.95) is Verdict.KEPT
             for seed in range(200)
         )
-        assert spent - 6 <= early <= spent
+        assert spent - 10 <= early <= spent
 
 
 def test_a_hopeless_first_run_decides_at_once() -> None:

@@ -39,6 +39,7 @@ from experiments.reporting.run_rows import Columns, points_of, require
 from experiments.reporting.support import (
     LOADED,
     THIN,
+    Load,
     effect_of,
     effective,
     support_notes,
@@ -120,6 +121,7 @@ def summarise_points(
     for number, group in enumerate(points_of(runs, keys).values()):
         row: dict[str, object] = {key: group[key][0] for key in keys}
         basis = Basis() if bases is None else bases[number]
+        group = _with_saturation(group, basis.load)
         if "draw" in group:
             row["draws"] = len(set(group["draw"]))
         row["seeds"] = len(set(group["seed"]))
@@ -137,6 +139,14 @@ def summarise_points(
         row["notes"] = "; ".join(_notes(group, row, basis))
         rows.append(row)
     return Records.of(rows, _order(rows[0], names) if rows else ())
+
+
+def _with_saturation(group: Columns, load: Load | None) -> Columns:
+    """Say of runs that are too short to tell whether they are saturated what their load does."""
+    found = group.get("saturated")
+    if found is None or load is None or not load.beyond:
+        return group
+    return {**group, "saturated": [1.0 if math.isnan(value) else value for value in found]}
 
 
 def _metrics_of(runs: Records) -> list[str]:

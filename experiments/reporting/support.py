@@ -39,6 +39,9 @@ OF_TOKENS = 4.0
 TOO_NEAR = 0.97
 """Load from which on time to first token has no steady state that a run could show: the capacity
 itself is known to 1.5% only."""
+BEYOND = 1.03
+"""Load from which on a queue surely grows without end, whether or not a run lasts long enough to
+show it: so much more than the capacity, which is known to 1.5%, is not got through."""
 TOO_NEAR_NOTE = (
     "too near to capacity for any steady state figure of TTFT: TPOT and throughput are firm"
 )
@@ -87,6 +90,11 @@ class Load:
         """That of one queue."""
         room = 1 - self.share
         return AT_FULL_LOAD * max(1.0, self.dispersion) / room**2 if room > 0 else math.inf
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the queue grows without end."""
+        return self.share >= BEYOND
 
     @property
     def too_near(self) -> bool:
@@ -159,7 +167,7 @@ def support_notes(row: Mapping[str, Any], latencies: Mapping[str, str]) -> list[
     if math.isnan(float(row.get("design_effect", math.nan))):
         return []
     if not load < TOO_NEAR:
-        return [TOO_NEAR_NOTE]
+        return [] if float(row.get("saturated", 0.0)) > 0 else [TOO_NEAR_NOTE]
     notes = [short_note(row)] if too_short(row) else []
     for latency, name in latencies.items():
         metrics = {percent: f"{latency}_p{percent}_s" for percent in (50, 90, 95, 99)}

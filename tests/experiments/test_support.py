@@ -20,7 +20,7 @@ from experiments.reporting.support import (
     support_notes,
     too_short,
 )
-from experiments.reporting.verdict import KEPT, UNDECIDED, verdict
+from experiments.reporting.verdict import KEPT, MISSED, UNDECIDED, verdict
 from experiments.running.api import load_study, run_study
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pooling import load_of, rates_of
@@ -121,6 +121,25 @@ def test_short_runs_are_told_of_some_metrics_alone_as_of_all() -> None:
     ]
     assert shown[0] == shown[1]
     assert "2,400 requests per seed would do" in shown[0]
+
+
+def test_runs_too_short_to_show_it_are_saturated_beyond_capacity() -> None:
+    """At 3% over the capacity, which is known to 1.5%; nearer to it nobody can tell."""
+    for rate_per_s, expected in ((10.2, math.nan), (10.4, 1.0)):
+        seeds = [
+            {"seed": seed, "requests": 1200, "measured_requests": 1080, "saturated": found,
+             "unfinished": 0, "rejected": 0, "timed_out": 0, "slo_attainment": 0.7 + 0.1 * seed}
+            for seed, found in enumerate((math.nan, math.nan))
+        ]  # fmt: skip
+        basis = Basis(load=Load(rate_per_s, 10.0, 1, 1), slo=Slo(ttft_s=1, attainment=0.75))
+        names = ["saturated", "slo_attainment"]
+        (found,) = summarise_points(Records.of(seeds), [], names, bases=[basis]).rows()
+        assert found["saturated"] == pytest.approx(expected, nan_ok=True)
+        known = not math.isnan(expected)
+        assert found["slo_verdict"] == (MISSED if known else UNDECIDED)
+        assert ("grows without bound" in found["notes"]) == known
+        assert ("too short to tell" in found["notes"]) == (not known)
+        assert ("too near to capacity" in found["notes"]) == (not known)
 
 
 def test_an_interval_by_sections() -> None:

@@ -198,6 +198,36 @@ def test_failures_buy_a_spare(planned: Path, tmp_path: Path) -> None:
             assert float(row["replicas"]) >= float(after["replicas"])
 
 
+SPARE = """\
+candidates:
+- {cluster.gpu: t4, engine.max_num_seqs: 16}
+- {cluster.gpu: l40s, engine.max_num_seqs: 2}
+prices: {t4: 0.5, l40s: 0.2}
+failures: {mtbf_h: 2000, repair_h: 24, restart_s: 300}
+runners_up: 0
+"""
+
+
+def test_a_spare_of_something_small_is_cheaper(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One large engine is cheaper than some small ones, but two are dearer than one more of those.
+
+    Of either a replica is away 1.2% of the time, which is more than the 1% that may be.
+    """
+    base = SMALL.replace("rate_per_s: 600", "rate_per_s: 150").split("candidates:", 1)[0]
+    out = tmp_path / "out"
+    assert run(study(tmp_path, f"{base}run_requests: 2000\n{SPARE}"), "--out", out) == 0
+    large, small = rows(out / "candidates.csv")
+    assert (large["fate"], small["fate"]) == ("dearer", "answer")
+    assert (large["replicas"], float(large["usd_per_hour"])) == ("2", 1.0)
+    assert 0.5 < float(small["usd_per_hour"]) < 1.0
+    assert "for 1.00 USD/h, +" in large["why"]
+    (answer,) = rows(out / "plan.csv")
+    assert answer["risk_lo"] == answer["risk_hi"] == ""  # no limit ends what it holds
+    assert "its capacity; risk 0.0" in capsys.readouterr().out
+
+
 def test_a_day_is_planned_by_its_windows(tmp_path: Path) -> None:
     """Two hours, the rate of the second half three times that of the first."""
     arrivals = (

@@ -20,9 +20,13 @@ def fate(found: PlanFound, candidate: Candidate) -> str:
     state = found.states[candidate.number]
     if state.replicas is None:
         return state.fate or "price bound"
-    if winner is not None and state.usd_per_hour <= winner.state.usd_per_hour * ALIKE:
-        return "same price"
-    return "dearer"
+    if winner is None:
+        return "dearer"
+    beaten = next((one for one in found.beaten if one.state is state), None)
+    usd, least = state.usd_per_hour, winner.state.usd_per_hour  # before their risk made them grow
+    if beaten is not None:
+        usd, least = beaten.usd_per_hour, winner.usd_per_hour
+    return "same price" if usd <= least * ALIKE else "dearer"
 
 
 def why(found: PlanFound, candidate: Candidate) -> str:
@@ -48,6 +52,12 @@ def why(found: PlanFound, candidate: Candidate) -> str:
     if word == "same price" and candidate.sized(replicas) == own.sized(winner.replicas):
         return f"with {replicas} replicas it is the answer itself"  # of another ratio of its pools
     text = f"{counted(replicas)} the SLO ({percent(missed)} miss{_may(found, candidate)})"
+    if word == "same price" and usd < winner.usd_per_hour / ALIKE:
+        fewer = counted(winner.state.replicas or 0, "keep")
+        return (
+            f"{text}; at that price {fewer} it of the answer, {percent(_own(winner))} miss, but "
+            f"the risk asks for {winner.replicas}"
+        )
     if word == "same price":
         return f"{text}, at the same price as the answer, which misses {percent(_own(winner))}"
     return f"{text}, for {usd:,.2f} USD/h, {100 * (usd / winner.usd_per_hour - 1):+.0f}%"
@@ -58,7 +68,7 @@ def solved(found: PlanFound, candidate: Candidate) -> tuple[int, float, float]:
 
     Of the answer and the runners-up they are as many as their risk asks for.
     """
-    for one in found.finalists:
+    for one in (*found.finalists, *found.beaten):
         if one.candidate.number == candidate.number:
             return one.replicas, one.usd_per_hour, one.probe.missed
     state = found.states[candidate.number]

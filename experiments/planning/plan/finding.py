@@ -81,6 +81,8 @@ class PlanFound:
     demand: Demand
     finalists: list[Finalist] = field(default_factory=list)
     """The answer first, then the runners-up by price; none where nothing keeps the SLO."""
+    beaten: list[Finalist] = field(default_factory=list)
+    """What was proven as well, and costs more than those."""
     base: Highest | None = None
     """What the small deployment of the tornado holds."""
     changes: list[Change] = field(default_factory=list)
@@ -139,24 +141,33 @@ class Finder:
         found = PlanFound(
             candidates, {one.candidate.number: one for one in states}, problem, demand
         )
+        looked_at_usd = 0.0
         for _ in range(MOST_PROOFS):
             branching.run()
-            if ranked := branching.ranked():
+            ranked = branching.ranked()
+            if ranked:
                 branching.ties(ranked[0])
-            found.finalists = self._finalists(branching, problem, demand)
-            if not found.finalists:
+                looked_at_usd = max(looked_at_usd, ranked[0].usd_per_hour)
+            proven = self._finalists(branching, problem, demand)
+            found.finalists = proven[: 1 + study.runners_up]
+            found.beaten = proven[1 + study.runners_up :]
+            if not proven or proven[0].usd_per_hour <= looked_at_usd * ALIKE:
                 break
-            dearest = max(branching.ranked()[0].usd_per_hour, found.finalists[0].usd_per_hour)
-            if found.finalists[0].usd_per_hour <= branching.ranked()[0].usd_per_hour * ALIKE:
-                break
-            branching.reopen(dearest)
+            looked_at_usd = proven[0].usd_per_hour
+            branching.reopen(looked_at_usd)
         return found
 
     def _finalists(self, branching: Branching, problem: Problem, demand: Demand) -> list[Finalist]:
-        """The cheapest of each kind of hardware, as large as their risk makes them."""
+        """The cheapest of each kind of hardware, as large as their risk makes them.
+
+        As many kinds as are wanted, and every one that may still be cheaper than the best: a spare
+        of something small costs less.
+        """
         kinds: dict[str, Finalist] = {}
         for state in self._cheapest(branching):
-            if state.candidate.kind in kinds or len(kinds) > self.plan.study.runners_up:
+            best = min((one.usd_per_hour for one in kinds.values() if one.proven), default=math.inf)
+            enough = len(kinds) > self.plan.study.runners_up
+            if state.candidate.kind in kinds or (enough and state.usd_per_hour * ALIKE >= best):
                 continue
             assert state.replicas is not None
             one = Finalist(state, state.replicas, state.probes[state.replicas])
@@ -215,6 +226,7 @@ class Finder:
             return
         held = self._held(one.candidate, one.replicas, one.candidate.sized(one.replicas))
         one.holds = held
+        one.risk_ends = (math.nan, math.nan)  # those of fewer replicas are not its own
         points = {one.replicas: held.value}
         if one.replicas > 1 and available < 1 and one.replicas <= MOST_SIMULATED:
             fewer = one.candidate.one_fewer(one.replicas)

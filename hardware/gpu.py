@@ -39,9 +39,11 @@ MAPPING = (
 """How a study writes a GPU that the catalogue does not hold."""
 
 _NOISE = frozenset(
-    ("nvidia", "amd", "tesla", "geforce", "instinct", "hbm2", "hbm2e", "hbm3", "hbm3e")
+    ("nvidia", "amd", "tesla", "geforce", "instinct", "gpu", "hgx", "dgx", "oam", "ac")
 )
+_MEMORY_TYPES = frozenset(("hbm2", "hbm2e", "hbm3", "hbm3e"))
 _SXM = re.compile(r"sxm\d")
+_SIZE = re.compile(r"(?<![a-z0-9])(\d+)-?(?:gb|gib|g)(?![a-z0-9])")
 
 _INSTEAD = {
     "bf16": "set dtype: float16",
@@ -238,14 +240,10 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
     if not isinstance(gpu, str):
         return _from_mapping(dict(gpu))
     gpus, aliases = _catalogue()
-    name = gpu.strip().lower().replace("_", "-").replace(" ", "-")
-    name = aliases.get(name, name)
-    if name in gpus:
-        return gpus[name]
-    spellings = {_spelling(alias): entry for alias, entry in aliases.items()}
-    spellings |= {_spelling(entry): entry for entry in gpus}
-    if _spelling(name) in spellings:
-        return gpus[spellings[_spelling(name)]]
+    name = _SIZE.sub(r"\1gb", re.sub(r"[\s_()/-]+", "-", gpu.strip().lower()).strip("-"))
+    found = _spelled(name)
+    if found is not None:
+        return gpus[found]
     raise UnknownGpuError(
         f"gpu = {gpu!r} is not in the catalogue, expected one of {', '.join(gpus)}"
         f"{_typo(name, [*gpus, *aliases])}; or a mapping with its own figures, all of them or what "
@@ -261,8 +259,34 @@ def _typo(name: str, known: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _spelling(name: str) -> frozenset[str]:
-    """The words of a name that tell GPUs apart: no maker, memory type or generation of SXM."""
+def _spelled(name: str) -> str | None:
+    """Find the name that a spelling stands for: as it is, or in other words.
+
+    A size of memory or a link that the GPU has anyway says nothing; another one is another GPU.
+    """
+    gpus, aliases = _catalogue()
+    names = aliases | {entry: entry for entry in gpus}
+    exact = {_words(alias): entry for alias, entry in names.items()}
+    loose = {
+        _words(alias): entry for alias, entry in names.items() if not _MEMORY_TYPES & _words(alias)
+    }
+    words = _words(name)
+    fewer = words - _MEMORY_TYPES
+    found = names.get(name) or exact.get(words) or loose.get(fewer)
+    if found is not None:
+        return found
+    sizes = {word for word in fewer if _SIZE.fullmatch(word)}
+    candidate = loose.get(fewer - sizes - {"pcie"})
+    if candidate is None:
+        return None
+    gpu = gpus[candidate]
+    nominal = f"{(gpu.nominal_memory_bytes or 0) >> 30}gb"
+    right_link = "pcie" not in fewer or gpu.link.startswith("PCIe")
+    return candidate if sizes <= {nominal} and right_link else None
+
+
+def _words(name: str) -> frozenset[str]:
+    """The words of a name that tell GPUs apart: no maker, kind of server or generation of SXM."""
     words = (_SXM.sub("sxm", word) for word in name.split("-"))
     return frozenset(word for word in words if word and word not in _NOISE)
 

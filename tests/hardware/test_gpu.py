@@ -35,6 +35,13 @@ NAMES = (
     "v100-16gb-sxm",
     "mi325x",
     "mi355x",
+    "mi350x",
+    "h200-nvl",
+    "h20-3e",
+    "h800-sxm",
+    "a800-80gb-sxm",
+    "gh200-96gb",
+    "l40",
 )
 UNPRICED = NAMES[NAMES.index("gb200") :]
 
@@ -68,6 +75,9 @@ def test_the_catalogue():
         ("b300-sxm", "bf16", 2250, 7750),
         ("gb300", "fp4", 15_000, 8000),
         ("h100-nvl", "bf16", 835, 3938),
+        ("h200-nvl", "fp8", 1670.5, 4800),
+        ("mi350x", "fp4", 9227.5, 8000),
+        ("l40", "bf16", 181.05, 864),
     ],
 )
 def test_peaks_are_the_vendors_dense_figures(name, compute, tflops, gb_per_s):
@@ -194,13 +204,27 @@ def test_like_must_be_a_name():
         ("NVIDIA RTX A6000", "rtx-a6000"),
         ("Tesla V100-SXM2-32GB", "v100-32gb-sxm"),
         ("B200-180GB-SXM", "b200-sxm"),
+        ("NVIDIA H100 80GB HBM2e", "h100-pcie"),
+        ("NVIDIA A100 80GB PCIe", "a100-80gb-pcie"),
+        ("NVIDIA B300 SXM6 AC", "b300-sxm"),
+        ("NVIDIA H20-3e", "h20-3e"),
+        ("NVIDIA GH200 480GB", "gh200-96gb"),
+        ("HGX B200", "b200-sxm"),
+        ("DGX H100", "h100-sxm"),
+        ("h100 sxm 80 GB", "h100-sxm"),
+        ("H100 (80G)", "h100-sxm"),
+        ("RTX 5090 32GB", "rtx-5090"),
+        ("L40S PCIe", "l40s"),
+        ("AMD Instinct MI300X OAM", "mi300x"),
     ],
 )
 def test_spellings_of_drivers_and_of_people(spelling: str, name: str) -> None:
     assert load_gpu(spelling).name == name
 
 
-@pytest.mark.parametrize("name", ["a100-60gb", "h800", "rtx-4070", "l2"])
+@pytest.mark.parametrize(
+    "name", ["a100-60gb", "h900", "rtx-4070", "l2", "rtx-4090-48gb", "dgx spark"]
+)
 def test_an_unknown_gpu_is_told_what_to_write(name):
     """No other GPU is offered instead: a figure in the name makes it another one."""
     with pytest.raises(UnknownGpuError) as caught:

@@ -26,6 +26,7 @@ from sim.engine.drafts.drafted_cache import DraftedCache
 from sim.engine.drafts.drafted_hybrid import DraftedHybrid
 from sim.engine.loads import Connector
 from sim.engine.stages.pipelined_cache import PipelinedCache
+from sim.engine.stages.pipelined_groups import PipelinedGroups
 from sim.engine.tiers.eviction import Arc, Eviction, Lru, RankedLru
 from sim.engine.tiers.grouped_offloading import GroupedOffloading
 from sim.engine.tiers.offloaded import OffloadSettings
@@ -91,7 +92,8 @@ def _several(pool: Pool) -> bool:
 
 def _groups(pool: Pool, _: Prefixes | None) -> GroupedPool:
     groups, states = _kinds(pool)
-    return GroupedPool(pool.num_gpu_blocks, groups, states, pool.ledger.waits_for_steps)
+    made = GroupedPool if pool.pipeline is None else PipelinedGroups
+    return made(pool.num_gpu_blocks, groups, states, pool.ledger.waits_for_steps)
 
 
 def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:

@@ -64,13 +64,14 @@ def told_apart(
     """Return the settings that equal vLLM's defaults, and (setting, default) of the others."""
     engine: Mapping[str, object] = {name: getattr(study.engine, name) for name in RESOLVED}
     drafts = study.engine.speculative is not None
+    stages = study.cluster.all_pools[0].pipeline_parallel_size
     taken: dict[str, object] = {}
     said: dict[str, tuple[object, object]] = {}
     for name in RESOLVED:
         if name == "version":
             continue
         others = {key: value for key, value in engine.items() if key != name}
-        default = default_settings(others, gpu, spec, drafts)[name]
+        default = default_settings(others, gpu, spec, drafts, stages)[name]
         if engine[name] == default:
             taken[name] = default
         else:

@@ -262,7 +262,8 @@ def cache_notes(study: Study) -> list[str]:
     gpu = gpu_of(study.cluster.all_pools[0].gpu, prices_of(study))
     version = str(engine.version)
     drafts = engine.speculative is not None
-    why = uncached(spec, version, engine.disable_hybrid_kv_cache_manager, drafts)
+    stages = max(pool.pipeline_parallel_size for pool in study.cluster.all_pools)
+    why = uncached(spec, version, engine.disable_hybrid_kv_cache_manager, drafts, stages)
     on = engine_defaults(version, gpu).enable_prefix_caching
     if any(cache.states for cache in spec.caches):
         on = vllm().defaults.caches_states.at(version_key(version))

@@ -309,14 +309,14 @@ def _served(
         given["max_num_seqs"] = min(seats, budget)
     version = str(given.get("version", ""))
     drafts = given.get("speculative") is not None
-    why = uncached(spec, version or newest_version(), False, drafts)
+    stages = cluster.pipeline_parallel_size
+    why = uncached(spec, version or newest_version(), False, drafts, stages)
     if given.get("enable_prefix_caching") and why and any(each.states for each in spec.caches):
         notes.append(f"prefix caching is off: {why}")
         given["enable_prefix_caching"] = False
     if given.get("enable_prefix_caching") and why:
         notes.append("prefix caching with layers that keep different tokens: all keep everything")
         given["disable_hybrid_kv_cache_manager"] = True
-    stages = cluster.pipeline_parallel_size
     engine = resolved(EngineConfig.model_validate(given), gpu, spec, stages)
     longest = _longest_that_fits(engine, spec, gpu, cluster)
     if longest < engine.max_model_len:

@@ -213,6 +213,7 @@ class PipelineParallel(_Part):
     """How steps of pipeline stages are planned; engines.yaml says what each key means."""
 
     oldest: str
+    groups: str
     first_runner: Dated[Literal["none", "held", "followed"]]
     second_runner: Dated[Literal["none", "spaced"]]
     fills: Dated[bool]

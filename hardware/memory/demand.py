@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hardware.engines.defaults import newest_version
+from hardware.engines.pipelining import pipelining
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
 from hardware.gpu import Gpu
@@ -93,7 +94,7 @@ class MemoryDemand:
 
     def _of_stage(self, stage: Stage) -> MemoryLedger:
         gpu, table, version = self.gpu, vllm(), version_key(self._version)
-        rules, run, layout = table.memory, self._profile_run(stage), self._layout(stage.spec)
+        rules, run, layout = table.memory, self._profile_run(stage), self._layout_of(stage)
         weights, drafter = self._weight_bytes(stage), self._drafter_bytes()
         encoders = int(encoder_bytes(stage.spec, self.precision, self.tp)) if stage.embeds else 0
         rotary = int(rotary_table_bytes(stage.spec, self.precision))
@@ -109,7 +110,7 @@ class MemoryDemand:
         budget = int(self.gpu_memory_utilization * gpu.memory_bytes)
         taken = weights + drafter + encoders + rotary
         left = budget - taken - (activations.bytes + workspace + non_torch + graphs)
-        steps = rules.steps_in_flight.at(version) if self.async_scheduling else 1
+        steps = self._steps_in_flight()
         given = self.num_gpu_blocks
         return MemoryLedger(
             model=stage.spec.name,
@@ -166,6 +167,23 @@ class MemoryDemand:
             embeds=stage.embeds,
             predicts=stage.predicts,
         )
+
+    def _steps_in_flight(self) -> int:
+        """Steps whose tokens keep what windows have left behind (``max_concurrent_batches``)."""
+        most = vllm().memory.steps_in_flight.at(version_key(self._version))
+        if most == 1 or self.pp == 1:
+            return most if self.async_scheduling else 1
+        quantized = bool(self.precision.weights.schemes())
+        return pipelining(
+            self.spec, self.pp, self._version, quantized, self.async_scheduling
+        ).batches
+
+    def _layout_of(self, stage: Stage) -> KvLayout:
+        """Of one stage; groups are those of the whole model, as all stages share their tables."""
+        whole = None if self.pp == 1 else self._layout(self.spec)
+        if whole is None or not whole.places:
+            return self._layout(stage.spec)
+        return whole.of_stage({place for kind in stage.spec.layers for place in kind.places})
 
     def _layout(self, spec: DecoderSpec) -> KvLayout:
         states = kept_states(spec, self.gpu, self._version, self.enable_prefix_caching)

@@ -45,10 +45,16 @@ LATENT_BESIDE_STATES_TOKENS = 128
 class _Kind:
     """Equal layers before they are cut into groups."""
 
-    layers: int
+    places: tuple[int, ...]
+    """Which layers of the model they are, in order."""
     page_bytes: int
     """Of a block of one layer."""
     group: KvGroup
+
+    @property
+    def layers(self) -> int:
+        """How many there are."""
+        return len(self.places)
 
 
 def kv_layout(
@@ -104,13 +110,15 @@ def kv_layout(
     layers = min(counts)
     if max(counts) < layers * rules.alike_layers.at(at):
         layers = max(counts)
-    groups = tuple(group for each in kinds for group in _cut(each, layers))
+    cut = [part for each in kinds for part in _cut(each, layers)]
+    groups = tuple(group for group, _ in cut)
     if drafts is not None and drafts.drafter is not None:
         one = replace(own, layers=drafts.drafter.spec.layers)
         theirs = _kinds(one, precision, tp, size, states=1, ahead=0)
         alike = {each.group for each in _with_page(theirs, kinds[0].page_bytes)}
         groups = tuple(replace(each, drafts=replace(each, layers=0) in alike) for each in groups)
-    return KvLayout(groups, layers * kinds[0].page_bytes)
+    page = kinds[0].page_bytes
+    return KvLayout(groups, layers * page, page, tuple(places for _, places in cut))
 
 
 def _needs_groups(spec: DecoderSpec) -> UnsupportedLayersError:
@@ -121,11 +129,12 @@ def _needs_groups(spec: DecoderSpec) -> UnsupportedLayersError:
     )
 
 
-def _cut(kind: _Kind, layers: int) -> Iterable[KvGroup]:
-    """Cut a kind into groups of at most so many layers, which go round."""
+def _cut(kind: _Kind, layers: int) -> Iterable[tuple[KvGroup, tuple[int, ...]]]:
+    """Cut a kind into groups of at most so many layers, which go round; and which they are."""
     groups = -(-kind.layers // layers)
     for place in range(groups):
-        yield replace(kind.group, layers=len(range(place, kind.layers, groups)))
+        own = kind.places[place::groups]
+        yield replace(kind.group, layers=len(own)), own
 
 
 def several_groups(
@@ -133,7 +142,7 @@ def several_groups(
 ) -> bool:
     """Return whether layers do not keep equally much, so that the cache has groups."""
     hybrid = _has_groups(spec, version_key(version or vllm().newest))
-    kinds = {cache.window for cache, _ in _entries(spec)}
+    kinds = {cache.window for cache in _entries(spec)}
     if any(cache.states for cache in spec.caches):
         return True
     return len(kinds) > 1 and hybrid and not disable_hybrid_kv_cache_manager
@@ -146,18 +155,19 @@ def _has_groups(spec: DecoderSpec, at: Version) -> bool:
     return rules.hybrid_groups.at(at) and (not chunks or rules.chunked_groups.at(at))
 
 
-def _entries(spec: DecoderSpec) -> list[tuple[Cache, int]]:
-    """Caches with entries for tokens, and how many layers have each."""
-    return [
-        (cache, layers)
-        for cache, layers in spec.caches.items()
-        if cache.per_entry.whole and cache.kept
-    ]
+def _entries(spec: DecoderSpec) -> dict[Cache, tuple[int, ...]]:
+    """Caches with entries for tokens, and which layers have each."""
+    found: dict[Cache, tuple[int, ...]] = {}
+    for kind in spec.layers:
+        for cache in kind.mixer.caches:
+            if cache.per_entry.whole and cache.kept:
+                found[cache] = found.get(cache, ()) + kind.places
+    return found
 
 
 def _state_bytes(
     spec: DecoderSpec, precision: Precision, tp: int, ahead: int
-) -> list[tuple[int, int]]:
+) -> list[tuple[tuple[int, ...], int]]:
     """Layers that keep a state, and its bytes on one rank.
 
     A convolution keeps the inputs of ``ahead`` drafts, too (``MambaStateShapeCalculator``).
@@ -171,7 +181,7 @@ def _state_bytes(
         ]
         each = sum(state.bytes(precision.activation_bytes, tp) for state in kept)
         if each:
-            states.append((kind.count, int(each)))
+            states.append((kind.places, int(each)))
     return states
 
 
@@ -184,7 +194,7 @@ def _block_tokens(
     ahead: int,
 ) -> int:
     """Tokens of a block of attention: as its kernels want them, and so that it holds a state."""
-    caches = [cache for cache, _ in _entries(spec)]
+    caches = list(_entries(spec))
     latent = any(cache.kind in (LATENT, INDEX) for cache in caches)
     size = -(-block_size // LATENT_TOKENS) * LATENT_TOKENS if latent else block_size
     states = [bytes_ for _, bytes_ in _state_bytes(spec, precision, tp, ahead)]
@@ -204,12 +214,12 @@ def _kinds(
     spec: DecoderSpec, precision: Precision, tp: int, size: int, states: int, ahead: int
 ) -> list[_Kind]:
     """Kinds of layers by what they keep, equal ones together, in the order of the model."""
-    found: dict[tuple[int, KvGroup], int] = {}
+    found: dict[tuple[int, KvGroup], tuple[int, ...]] = {}
 
-    def add(layers: int, page_bytes: int, group: KvGroup) -> None:
-        found[page_bytes, group] = found.get((page_bytes, group), 0) + layers
+    def add(places: tuple[int, ...], page_bytes: int, group: KvGroup) -> None:
+        found[page_bytes, group] = _joined(found.get((page_bytes, group), ()), places)
 
-    for cache, layers in _entries(spec):
+    for cache, layers in _entries(spec).items():
         page = int(cache.entry_bytes(precision.kv_bytes, tp) * size)
         chunk = spec.attention_chunk_tokens
         chunked = cache.window is not None and cache.window == chunk
@@ -258,8 +268,13 @@ def _with_page(kinds: Iterable[_Kind], largest: int) -> list[_Kind]:
         group = each.group
         if not rest and not group.state:
             group = replace(group, block_tokens=group.block_tokens * times)
-        equal.append(_Kind(each.layers, largest, group))
-    merged: dict[KvGroup, int] = {}
+        equal.append(_Kind(each.places, largest, group))
+    merged: dict[KvGroup, tuple[int, ...]] = {}
     for each in equal:
-        merged[each.group] = merged.get(each.group, 0) + each.layers
-    return [_Kind(layers, largest, group) for group, layers in merged.items()]
+        merged[each.group] = _joined(merged.get(each.group, ()), each.places)
+    return [_Kind(places, largest, group) for group, places in merged.items()]
+
+
+def _joined(places: tuple[int, ...], more: tuple[int, ...]) -> tuple[int, ...]:
+    """Layers of two kinds, in the order of the model."""
+    return tuple(sorted(places + more))

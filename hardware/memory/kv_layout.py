@@ -1,6 +1,7 @@
 """Groups of layers, each with a table of blocks of its own, and a pool of equal blocks for all."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from math import lcm
 
 
@@ -57,6 +58,19 @@ class KvLayout:
     groups: tuple[KvGroup, ...]
     block_bytes: int
     """Of a block of any group, on one rank."""
+    page_bytes: int = 0
+    """Of one layer in a block, where there are several groups."""
+    places: tuple[tuple[int, ...], ...] = ()
+    """Of several groups, which layers of the model are in each."""
+
+    def of_stage(self, layers: Collection[int]) -> "KvLayout":
+        """Return the same groups with the layers of a pipeline stage alone.
+
+        A block has room for the group that has most of them (``get_kv_cache_config_from_groups`` of
+        what ``_project_kv_cache_groups_to_worker`` leaves).
+        """
+        most = max(sum(place in layers for place in places) for places in self.places)
+        return replace(self, block_bytes=most * self.page_bytes)
 
     @property
     def block_tokens(self) -> int:

@@ -1,10 +1,13 @@
 """What an engine's settings must be where its GPUs are more than one tensor-parallel group."""
 
 from hardware.engines.pipelining import Pipelining, pipelining
+from hardware.engines.table import vllm
+from hardware.engines.versions import version_key
 from hardware.gpu import Gpu
 from hardware.links.exchange import GATHERED
 from hardware.memory.kv_groups import several_groups
 from hardware.steps.ranks import Ranks, ranks_of
+from model.caches import COMPRESSED
 from model.spec import DecoderSpec
 from sim.settings.engine_config import DECODES_ALONE, precision_of
 from sim.settings.resolved_engine import ResolvedEngine
@@ -92,9 +95,19 @@ def checked_stages(
             "expected none"
         )
     if several_groups(spec, version, settings.disable_hybrid_kv_cache_manager):
-        raise ValueError(
-            f"{told} {spec.name} is not modelled, expected 1: its layers keep different tokens, in "
-            "several groups of the KV cache; with engine.disable_hybrid_kv_cache_manager: true "
-            "windows have none"
-        )
+        _check_groups(spec, told, version)
     return rules
+
+
+def _check_groups(spec: DecoderSpec, told: str, version: str) -> None:
+    """Raise ValueError where groups of the KV cache over several stages are not modelled."""
+    if any(cache.kind == COMPRESSED for cache in spec.caches):
+        raise ValueError(
+            f"{told} {spec.name} is not modelled, expected 1: its entries stand for several tokens"
+        )
+    since = vllm().pipeline_parallel.groups
+    if version_key(version) < version_key(since):
+        raise ValueError(
+            f"{told} {spec.name} and vLLM {version}, expected 1, or {since} or later: its layers "
+            "keep different tokens, in several groups of the KV cache"
+        )

@@ -20,7 +20,9 @@ RetentionInterval = Annotated[int, Field(ge=0, le=10**9)] | Literal["dense"]
 """``engine.prefix_cache_retention_interval``; vLLM's null is ``dense``."""
 
 
-def uncached(spec: DecoderSpec, version: str, unified: bool, drafts: bool = False) -> str | None:
+def uncached(
+    spec: DecoderSpec, version: str, unified: bool, drafts: bool = False, stages: int = 1
+) -> str | None:
     """Return why prefix caching is not there for a model; None: it is.
 
     Args:
@@ -28,9 +30,15 @@ def uncached(spec: DecoderSpec, version: str, unified: bool, drafts: bool = Fals
         version: of vLLM.
         unified: ``disable_hybrid_kv_cache_manager``: layers with a window keep everything.
         drafts: whether drafts are made and verified.
+        stages: of a pipeline.
     """
     if not several_groups(spec, version, unified):
         return None
+    if stages > 1:
+        return (
+            "what prompts share is not modelled where layers keep different tokens in several "
+            "pipeline stages"
+        )
     if any(cache.states for cache in spec.caches):
         return _uncached_states(spec, version, drafts)
     if any(cache.kind == COMPRESSED for cache in spec.caches):

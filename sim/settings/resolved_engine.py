@@ -114,7 +114,7 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
     _check_eager(engine)
     unified = engine.disable_hybrid_kv_cache_manager or _unites_groups(engine, spec)
     taken["disable_hybrid_kv_cache_manager"] = unified
-    filled = default_settings(taken, gpu, spec, drafts) | taken
+    filled = default_settings(taken, gpu, spec, drafts, stages) | taken
     if engine.speculative is not None and engine.async_scheduling is None:
         filled["async_scheduling"] &= engine.speculative.method != "ngram"
     if stages > 1 and engine.speculative is None:
@@ -132,7 +132,7 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
             f"engine.enable_expert_parallel: true with {spec.name}, which has no experts: not "
             "supported by vLLM, expected a mixture of experts"
         )
-    why = uncached(spec, filled["version"], unified, drafts)
+    why = uncached(spec, filled["version"], unified, drafts, stages)
     if filled["enable_prefix_caching"] and why is not None:
         raise ValueError(
             f"engine.enable_prefix_caching: true with {spec.name}, expected false: {why}"
@@ -150,7 +150,7 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
 
 
 def default_settings(
-    given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec, drafts: bool = False
+    given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec, drafts: bool = False, stages: int = 1
 ) -> dict[str, Any]:
     """Return the default of every key of ``RESOLVED``, as far as others are given.
 
@@ -165,7 +165,7 @@ def default_settings(
     seats = min(known.max_num_seqs, given.get("max_num_batched_tokens", known.max_num_seqs))
     all_seats = given.get("max_num_seqs", seats)
     unified = bool(given.get("disable_hybrid_kv_cache_manager"))
-    cached = uncached(spec, known.version, unified, drafts) is None
+    cached = uncached(spec, known.version, unified, drafts, stages) is None
     on = known.enable_prefix_caching
     if any(cache.states for cache in spec.caches):
         on = vllm().defaults.caches_states.at(version_key(known.version))

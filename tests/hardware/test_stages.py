@@ -1,14 +1,19 @@
 """Pipeline stages: rules by version, what goes over which link, and the memory of each."""
 
+from dataclasses import replace
+
 import pytest
 
 from hardware.engines.pipelining import pipelining
 from hardware.gpu import load_gpu
 from hardware.links.interconnect import check_stages, send_s, told_of_stages
 from hardware.memory.kv_blocks import MemoryDemand, memory_ledger
+from hardware.memory.kv_groups import kv_layout
 from hardware.memory.profile_run import ProfileRun, received_bytes
+from model.alike import attention_of
 from model.precision import precision
 from model.quantization.weights import PLAIN
+from model.shape import grouped
 from model.spec import load_spec
 from model.stages import stages_of
 
@@ -87,6 +92,45 @@ def test_all_stages_have_the_blocks_of_the_one_with_least_room() -> None:
     assert ledger.block_bytes == 16 * 20 * 2 * 4 * 128 * 2
     assert "stage 2 (layers 20 to 39)" in ledger.as_text()
     assert ledger.sizes == "tensor_parallel_size = 2, pipeline_parallel_size = 4"
+
+
+def test_groups_are_those_of_the_whole_model_and_a_stage_has_its_layers_of_them() -> None:
+    """vLLM PR 23974: full attention in layers 0 and 3, windows in the others, three groups of them:
+    (1, 5), (2, 6) and (4,). Layers 0 to 3 fill two pages of a block, 4 to 6 one."""
+    attention = attention_of(LLAMA)
+    windowed = replace(attention, sliding_window=100)
+    mixers = [attention, windowed, windowed, attention, windowed, windowed, windowed]
+    each = [(mixer, LLAMA.layers[0].mlp) for mixer in mixers]
+    spec = replace(LLAMA, layers=grouped(each, LLAMA.layers[0].norm))
+    layout = kv_layout(spec, precision=BF16, version="0.33")
+    page = 16 * 2 * 8 * 128 * 2
+    assert [group.layers for group in layout.groups] == [2, 2, 2, 1]
+    assert layout.places == ((0, 3), (1, 5), (2, 6), (4,))
+    assert layout.block_bytes == 2 * page
+    first, last = stages_of(spec, 2)
+    own = [{place for kind in one.spec.layers for place in kind.places} for one in (first, last)]
+    assert own == [{0, 1, 2, 3}, {4, 5, 6}]
+    stages = [layout.of_stage(layers) for layers in own]
+    assert [one.block_bytes for one in stages] == [2 * page, page]
+    assert all(one.groups == layout.groups for one in stages)
+
+
+@pytest.mark.parametrize(
+    ("version", "asynchronous", "steps"),
+    [("0.33", True, 3), ("0.33", False, 2), ("0.25", True, 1)],
+)
+def test_windows_keep_what_steps_under_way_read(
+    version: str, asynchronous: bool, steps: int
+) -> None:
+    """As many budgets as the queue has batches (``max_in_flight_tokens``, since 0.26)."""
+    demand = MemoryDemand(
+        spec=load_spec("gpt-oss-20b"), gpu=GPU, precision=BF16, pp=2, version=version,
+        max_num_batched_tokens=2048, max_num_seqs=64, async_scheduling=asynchronous,
+    )  # fmt: skip
+    ledger = demand.ledger()
+    assert ledger.in_flight_tokens == steps * 2048
+    assert ledger.waits_for_steps == (steps > 1)
+    assert ledger.block_bytes == 16 * 6 * 2 * 8 * 64 * 2  # 12 layers a stage, 6 of each kind
 
 
 def test_a_stage_keeps_buffers_for_what_it_receives() -> None:

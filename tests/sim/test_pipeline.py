@@ -10,6 +10,9 @@ from hardware.prices.chunks import ModelledChunks
 from hardware.steps.cost import StepCost
 from model.spec import load_spec
 from sim.ceilings import ceilings_of
+from sim.engine.caches.block_groups import BlockGroup
+from sim.engine.sequence import Sequence
+from sim.engine.stages.pipelined_groups import PipelinedGroups
 from sim.lone import lone_steps_s
 from sim.measuring.metrics import summarise
 from sim.measuring.token_gaps import token_gaps
@@ -176,10 +179,58 @@ def test_what_is_not_modelled_is_refused_by_name(
         build_scenario(load_spec("llama-3.1-8b"), gpu, cluster, settings)
 
 
-def test_several_groups_of_the_cache_are_refused() -> None:
-    cluster = ClusterConfig(gpu="h100-sxm", pipeline_parallel_size=2)
-    with pytest.raises(ValueError, match="several groups of the KV cache"):
-        build_scenario(load_spec("gpt-oss-20b"), load_gpu("h100-sxm"), cluster, EngineConfig())
+@pytest.mark.parametrize(
+    ("name", "engine", "message"),
+    [
+        ("gpt-oss-20b", {"version": "0.10"}, "in several groups of the KV cache"),
+        ("deepseek-v4-flash", {}, "entries stand for several tokens"),
+        ("gpt-oss-20b", {"enable_prefix_caching": True}, "what prompts share is not modelled"),
+    ],
+)
+def test_some_groups_of_the_cache_are_refused(
+    name: str, engine: dict[str, object], message: str
+) -> None:
+    cluster = ClusterConfig(gpu="h100-sxm", pipeline_parallel_size=2, tensor_parallel_size=8)
+    settings = EngineConfig.model_validate({"max_model_len": 2048} | engine)
+    with pytest.raises(ValueError, match=message):
+        build_scenario(load_spec(name), load_gpu("h100-sxm"), cluster, settings)
+
+
+@pytest.mark.parametrize(("lag", "under_way", "given"), [(True, 1, 2), (True, 0, 3), (False, 1, 3)])
+def test_windows_give_back_what_no_step_under_way_reads(
+    lag: bool, under_way: int, given: int
+) -> None:
+    """A window of 4, in blocks of one token: of 6 tokens the last 3 are seen by the next one."""
+    groups = [BlockGroup(1, 1, None, 100), BlockGroup(1, 1, 4, 100)]
+    pool = PipelinedGroups(100, groups, states=1, lag=lag)
+    sequence = Sequence(0, 0.0, 6, 10, 0)
+    pool.start(sequence, 6)
+    assert pool.free == 100 - 2 * 6 - 1
+    sequence.under_way_tokens = under_way
+    for _ in range(2):  # asked again where somebody had to be thrown out
+        assert pool.grow(sequence, 6, 1) == 2
+        assert pool.free == 100 - 2 * 6 - 1 + given
+    pool.take(2)
+    pool.throw_out(sequence, 7, 0)
+    assert pool.free == 100
+
+
+@pytest.mark.parametrize("rule", [SPACED, HELD, FOLLOWED])
+def test_groups_behind_stages_lose_no_block(rule: tuple[str, bool | None]) -> None:
+    version, asynchronous = rule
+    made = small.scenario(
+        stages=2, windows=(None, 4, 4, None, 4, 4), version=version, async_scheduling=asynchronous,
+        block_size=2, num_gpu_blocks=96, max_num_seqs=8, max_num_batched_tokens=24,
+        enable_prefix_caching=False,
+    )  # fmt: skip
+    layout = made.pool.ledger.layout
+    assert [group.window for group in layout.groups] == [None, 4, 4]
+    count = 12
+    prompts, outputs = np.arange(5, 5 + count), np.arange(30, 30 + count)
+    result = simulate(made, small.requests([0.0] * count, list(prompts), list(outputs)))
+    assert not np.isnan(result.requests["finish_s"]).any()
+    assert result.requests["preemptions"].sum() > 0
+    assert result.total("blocks_held") == 0
 
 
 def test_routers_that_look_at_caches_are_refused() -> None:

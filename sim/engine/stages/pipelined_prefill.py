@@ -126,7 +126,7 @@ class PipelinedPrefill(ChunkedPrefill):
             if not tokens:
                 continue
             past = sequence.planned_tokens
-            blocks = pool.blocks(past + tokens) - pool.blocks(past)
+            blocks = pool.grow(sequence, past, tokens)
             while blocks > pool.free and sequence in running:
                 self._throw_out(self.victim(), batch)
             if sequence not in running:
@@ -146,7 +146,7 @@ class PipelinedPrefill(ChunkedPrefill):
                 continue
             past, target = pool.find(sequence), sequence.target_tokens
             chunk = min(target - past, self.left, self.longest_chunk)
-            after = pool.free - pool.lacks(target if self.whole_prompts_fit else past + chunk)
+            after = pool.free - pool.asks(target if self.whole_prompts_fit else 0, past + chunk)
             if after < (self.watermark_blocks if self.running else 0):
                 break
             waiting.pop()

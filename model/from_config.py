@@ -8,6 +8,7 @@ from model.families.left_out import filled
 from model.families.other_names import renamed
 from model.families.registry import FAMILIES
 from model.families.wrappers import language_model, wrapper_of
+from model.heads import check_no_head, layers_of_head
 from model.huggingface import architecture_of, read_config
 from model.quantization.checkpoint import read_checkpoint
 from model.shape import DecoderSpec
@@ -21,6 +22,7 @@ def spec_from_config(
     *,
     source: str | None = None,
     beside: Beside | None = None,
+    head: bool = False,
 ) -> DecoderSpec:
     """Read the contents of a Hugging Face ``config.json``.
 
@@ -30,12 +32,18 @@ def spec_from_config(
         source: what error messages call the config; the name unless given.
         beside: contents of the files beside it that say how the weights are quantized
             (``model.quantization.checkpoint.BESIDE``), by name.
+        head: whether it is to be that of a head that drafts (EAGLE's), instead of a model's.
 
     Raises:
         UnknownArchitectureError: the architecture is not modelled, or not given.
         ConfigError: keys are missing, ill-typed or inconsistent; all of them are listed.
     """
-    told, file = source or name, config
+    told = source or name
+    if head:
+        config = layers_of_head(config, told)
+    else:
+        check_no_head(config, told)
+    file = config
     try:
         wrapper = wrapper_of(file)
     except UnknownArchitectureError as error:

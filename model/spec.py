@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from model.errors import ConfigError, UnknownArchitectureError, UnknownModelError
+from model.heads import draft_vocabulary
 from model.kept import kept
 from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
@@ -25,6 +26,7 @@ __all__ = [
     "UnknownArchitectureError",
     "UnknownModelError",
     "catalogue",
+    "load_head",
     "load_spec",
     "resolve_model",
 ]
@@ -62,6 +64,22 @@ def load_spec(name_or_path: str | Path) -> DecoderSpec:
     if text.lower() not in catalogue() and _exists(path):
         return _load_path(path)
     return _of_catalogue(text)
+
+
+def load_head(name_or_path: str) -> tuple[DecoderSpec, int | None]:
+    """Return the layers of a head that drafts, and how many tokens it can propose if it says so.
+
+    Args:
+        name_or_path: as for ``load_spec``, of the head's ``config.json``.
+
+    Raises:
+        UnknownModelError, UnknownArchitectureError, ConfigError: see ``load_spec``.
+    """
+    path = Path(name_or_path).expanduser()
+    if not _exists(path):
+        return load_spec(name_or_path), None
+    spec = _load_path(path, head=True)
+    return spec, draft_vocabulary(_read_json(path / "config.json" if path.is_dir() else path))
 
 
 @lru_cache(maxsize=64)
@@ -145,7 +163,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _load_path(path: Path) -> DecoderSpec:
+def _load_path(path: Path, head: bool = False) -> DecoderSpec:
     from model.from_config import spec_from_config
 
     file = path / "config.json" if path.is_dir() else path
@@ -165,7 +183,7 @@ def _load_path(path: Path) -> DecoderSpec:
     if positions_of(config) is None and (folder / TOKENIZER).is_file():
         length = _read_json(folder / TOKENIZER).get("model_max_length")
         config = {**config, **({"model_max_length": length} if _is_length(length) else {})}
-    spec = spec_from_config(config, _name_of(file), source=str(file), beside=beside)
+    spec = spec_from_config(config, _name_of(file), source=str(file), beside=beside, head=head)
     if file.name != "config.json" or not (folder / GENERATION_CONFIG).is_file():
         return spec
     return replace(spec, drawing=drawing_of(_read_json(folder / GENERATION_CONFIG)))

@@ -1,6 +1,6 @@
 """``model_type: deepseek_v32`` and ``glm_moe_dsa``: latent attention with an index (DSA)."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, model_validator
 
@@ -15,6 +15,7 @@ INDEXER_TYPES = ("full", "shared")
 class IndexedKeys(LatentKeys):
     """An index in every layer, or in some whose choice the layers behind them share."""
 
+    mlp_bias: Literal[False] = False
     q_lora_rank: PositiveInt
     index_n_heads: PositiveInt
     index_head_dim: PositiveInt

@@ -110,9 +110,9 @@ class Gemma4Keys(SharedCacheKeys):
         if not isinstance(given, dict):
             return given
         by_layer = given.get("per_layer_config")
-        if not isinstance(by_layer, dict) or not by_layer:
+        if not isinstance(by_layer, dict):
             return given
-        own = next(iter(by_layer.values()))
+        own = next(iter(by_layer.values()), {})  # none: heads are equally wide in all layers
         found = {
             "global_head_dim": own.get("head_dim", given.get("head_dim")),
             "num_global_key_value_heads": own.get("num_key_value_heads"),

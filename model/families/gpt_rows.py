@@ -16,6 +16,8 @@ GPT_KEYS = {
     "hidden_act": "activation_function",
 }
 ALL_BIASES = {"attention_bias": True, "mlp_bias": True}
+ONE_HEAD_EACH = {"num_key_value_heads": None}
+"""Of keys and values, for every head of queries: the family has no key for them."""
 
 
 def _fourfold(config: Config, width: str = "n_inner", hidden: str = "n_embd") -> dict[str, object]:
@@ -106,7 +108,7 @@ ROWS: dict[str, Row] = {
         gated=False,
         keys=GPT_KEYS,
         usual={"hidden_act": "gelu_new", "rotary_dim": 64, "max_position_embeddings": 2048},
-        fixed={"attention_bias": False, "mlp_bias": True, "logit_bias": True},
+        fixed={**ONE_HEAD_EACH, "attention_bias": False, "mlp_bias": True, "logit_bias": True},
         not_read=("rope_scaling", "rope_parameters"),
         prepare=_fourfold,
     ),
@@ -124,7 +126,7 @@ ROWS: dict[str, Row] = {
         gated=False,
         keys=GPT_KEYS,
         usual={"hidden_act": "gelu_new", "rotary_dim": 64, "max_position_embeddings": 2048},
-        fixed={"attention_bias": False, "mlp_bias": True, "logit_bias": True},
+        fixed={**ONE_HEAD_EACH, "attention_bias": False, "mlp_bias": True, "logit_bias": True},
         prepare=_fourfold,
     ),
     "gpt_bigcode": Row(
@@ -176,7 +178,7 @@ ROWS: dict[str, Row] = {
         usual={
             "hidden_act": "gelu_new", "tie_word_embeddings": True, "max_position_embeddings": 2048,
         },
-        fixed=ALL_BIASES,
+        fixed={**ALL_BIASES, **ONE_HEAD_EACH},
         prepare=_bloom,
     ),
     "mpt": Row(

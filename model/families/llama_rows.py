@@ -249,7 +249,7 @@ ROWS: dict[str, Row] = {
     "cwm": Row(
         class_name="CwmForCausalLM",
         usual={"head_dim": 128, "sliding_window": 8192},
-        fixed=UNBIASED,
+        fixed={"attention_bias": False},
         prepare=_cwm,
     ),
     "helium": Row(

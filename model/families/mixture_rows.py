@@ -206,7 +206,7 @@ ROWS: dict[str, Row] = {
         names=expert_names(),
         keys=ROUTED,
         usual={"head_dim": 128},
-        fixed={"mlp_bias": False},
+        fixed={"mlp_bias": False, "output_bias": False},
         prepare=_solar,
     ),
     "hunyuan_v1_moe": Row(

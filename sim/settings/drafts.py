@@ -21,7 +21,7 @@ from model.drafter import (
     prediction_layer,
     predicts,
 )
-from model.spec import DecoderSpec, load_spec
+from model.spec import DecoderSpec, load_head, load_spec
 from sim.engine.drafts.drafting import Drafting
 from sim.settings.engine_config import precision_of
 from sim.settings.resolved_engine import ResolvedEngine
@@ -128,8 +128,14 @@ def _drafter(speculative: SpeculativeConfig, spec: DecoderSpec) -> Drafter | Non
                 "for further tokens (DeepSeek-V3, GLM-4.5 and later), or another method"
             )
         return prediction_layer(spec)
+    said = None
     try:
-        other = layer_like(spec) if speculative.model is None else load_spec(speculative.model)
+        if speculative.model is None:
+            other = layer_like(spec)
+        elif method == "draft_model":
+            other = load_spec(speculative.model)
+        else:
+            other, said = load_head(speculative.model)
     except ValueError as error:
         raise ValueError(f"engine.speculative.model: {error}") from None
     if method == "draft_model":
@@ -141,7 +147,8 @@ def _drafter(speculative: SpeculativeConfig, spec: DecoderSpec) -> Drafter | Non
         )
     if method == "eagle":
         return eagle_head(spec, other)
-    most = speculative.draft_vocab_size or min(EAGLE_VOCABULARY, spec.vocab_size)
+    usual = min(EAGLE_VOCABULARY, spec.vocab_size)
+    most = speculative.draft_vocab_size or said or usual
     return eagle3_head(spec, other, most)
 
 

@@ -69,8 +69,8 @@ class SpeculativeConfig(BaseModel):
     """draft_model: a model as under `model`; eagle, eagle3: config.json of the head. Default of
     those two, where the target has no experts: a layer like the target's own, in 16 bits."""
     draft_vocab_size: Annotated[int, Field(gt=0, le=10**7)] | None = None
-    """eagle3: tokens that the head can propose (of its config.json). Default: 32000, as published
-    heads of Llama 3 have, or the target's if those are fewer."""
+    """eagle3: tokens that the head can propose. Default: as the file says that `model` names; else
+    32000, as published heads of Llama 3 have, or the target's if those are fewer."""
     rejection_sample_method: Literal["synthetic"] = "synthetic"
     """What is right is drawn with the probabilities below; no text is generated."""
     synthetic_acceptance_rates: list[Rate] | None = None

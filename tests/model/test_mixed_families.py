@@ -182,6 +182,7 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
             "layer_types": WINDOWS,
             "use_double_wide_mlp": True,
         },
+        {**QK, **INPUTS, "num_kv_shared_layers": 2, "layer_types": WINDOWS, "global_head_dim": 16},
     ),
     "laguna": (
         {**QK, **SHARED, "num_attention_heads_per_layer": [8, 4, 4] * 2, "layer_types": WINDOWS},

@@ -252,6 +252,10 @@ class StepPrices:
                 )
                 for place in range(classes):
                     positions[place] += count * growth[place]
+            elif classes == 2:
+                end_s = _ends_of_two_s(
+                    end_s, base_s, flats, slopes, positions, growth, count, until_s, ends_s
+                )
             else:
                 found = list[float]()
                 for _ in range(count):
@@ -267,6 +271,34 @@ class StepPrices:
             left -= count
             if not left or end_s >= until_s:
                 return end_s
+
+
+def _ends_of_two_s(
+    end_s: float,
+    base_s: float,
+    flats: list[float],
+    slopes: list[float],
+    positions: list[int],
+    growth: list[int],
+    count: int,
+    until_s: float,
+    ends_s: "array[float]",
+) -> float:
+    """Two classes, as most models with windows have: their numbers are looked up once."""
+    flat_s, other_flat_s, slope_s, other_slope_s = flats[0], flats[1], slopes[0], slopes[1]
+    context, other, more, other_more = positions[0], positions[1], growth[0], growth[1]
+    found = list[float]()
+    for _ in range(count):
+        attention_s = (flat_s + slope_s * context) + (other_flat_s + other_slope_s * other)
+        context += more
+        other += other_more
+        end_s += base_s + attention_s
+        found.append(end_s)
+        if end_s >= until_s:
+            break
+    put(found, ends_s)
+    positions[0], positions[1] = context, other
+    return end_s
 
 
 def put(values: list[float], ends_s: "array[float]") -> None:

@@ -238,8 +238,8 @@ class HybridDecodes(DecodeSet):
 
     def _serve(self, turn: Turn, step: int, leaves: bool) -> None:
         pool, sequence = self._pool, turn.sequence
-        if leaves:
-            self._leave_behind(sequence, step)
+        if leaves and sequence.kv_tokens + step - sequence.joined_step >= self._shortest:
+            self._leave_behind(sequence, step)  # else all windows see all of it
         pool.free -= turn.takes
         if turn.names:
             self._fill(sequence, step)

@@ -4,7 +4,7 @@ Each counts from the whole file and from the language model's part of it.
 """
 
 from model.config_keys import Config, flag, nested, whole
-from model.encoders import sounds
+from model.encoders import images, sounds
 from model.encoders.tower import layernorm, linear
 
 
@@ -18,6 +18,22 @@ def qwen3_asr(config: Config, text: Config) -> int:
     wide = whole(audio, "d_model", 1024)
     projector = linear(wide, wide) + linear(wide, whole(audio, "output_dim", 3584))
     return sounds.qwen3(audio) + projector
+
+
+def qwen2_5_omni(config: Config, text: Config) -> int:
+    """Qwen2.5-VL's tower; Whisper with fixed positions, rows around a sound, and one matrix."""
+    audio = nested(config, "audio_config")
+    out = whole(audio, "output_dim", 3584)
+    behind = 2 * out + linear(whole(audio, "d_model", 1280), out)
+    heard = sounds.whisper(audio, positions=0) + behind
+    return images.qwen2_5_vl(nested(config, "vision_config")) + heard
+
+
+def qwen3_omni(config: Config, text: Config) -> int:
+    """Qwen3-VL's tower, and the encoder of sounds of Qwen3-ASR, wider and deeper."""
+    usual = {"d_model": 1280, "encoder_layers": 32, "encoder_ffn_dim": 5120}
+    heard = {"audio_config": {**usual, **nested(config, "audio_config")}}
+    return images.qwen3_vl(nested(config, "vision_config")) + qwen3_asr(heard, text)
 
 
 def glmasr(config: Config, text: Config) -> int:

@@ -182,6 +182,26 @@ WRAPPERS: dict[str, Wrapper] = {
         beside=joined_sounds.qwen3_asr,
         text_type="qwen3",
     ),
+    "qwen2_5_omni": Wrapper(
+        class_names=("Qwen2_5OmniForConditionalGeneration", "Qwen2_5OmniModel"),
+        beside=joined_sounds.qwen2_5_omni,
+        text_type="qwen2_5_omni_text",
+    ),
+    "qwen2_5_omni_thinker": Wrapper(
+        class_names=("Qwen2_5OmniThinkerForConditionalGeneration",),
+        beside=joined_sounds.qwen2_5_omni,
+        text_type="qwen2_5_omni_text",
+    ),
+    "qwen3_omni_moe": Wrapper(
+        class_names=("Qwen3OmniMoeForConditionalGeneration",),
+        beside=joined_sounds.qwen3_omni,
+        text_type="qwen3_omni_moe_text",
+    ),
+    "qwen3_omni_moe_thinker": Wrapper(
+        class_names=("Qwen3OmniMoeThinkerForConditionalGeneration",),
+        beside=joined_sounds.qwen3_omni,
+        text_type="qwen3_omni_moe_text",
+    ),
     "glmasr": Wrapper(
         class_names=("GlmAsrForConditionalGeneration",),
         beside=joined_sounds.glmasr,

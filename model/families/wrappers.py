@@ -12,6 +12,7 @@ from model.families.wrapper import Wrapper
 from model.families.wrapper_rows import WRAPPERS
 
 TEXT_KEYS = ("text_config", "llm_config", "language_config")
+THINKER = "thinker_config"
 SHARED = ("quantization_config", "compression_config", "dtype", "torch_dtype")
 """Keys of a wrapper that hold for its language model, which may say otherwise."""
 TIED = "tie_word_embeddings"
@@ -35,6 +36,19 @@ TEXT_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "gemma": {"vocab_size": 257216, "max_position_embeddings": 8192},
 }  # fmt: skip
 """Shapes that files of wrappers leave to the configuration class of their language model."""
+
+
+def thinking(config: Config) -> Config:
+    """Return what an engine serves of a file of several models: the one that thinks.
+
+    Of Qwen's omni models and Qwen3-ASR the others speak, in an engine of their own or nowhere.
+    What the whole file says of itself and of its numbers holds for it.
+    """
+    if not isinstance(config.get(THINKER), Mapping):
+        return config
+    inner = nested(config, THINKER)
+    own = (key for key in ("model_type", "architectures", *SHARED) if config.get(key) is not None)
+    return {**inner, **{key: config[key] for key in own}}
 
 
 def wrapper_of(config: Config) -> Wrapper | None:

@@ -15,7 +15,10 @@ Choice = Callable[[str], Scheme | None]
 """From the name of a matrix, such as ``model.layers.0.mlp.down_proj``, to how it is stored."""
 
 LM_HEAD = "lm_head"
-WRAPPERS = ("model.language_model.", "language_model.model.", "language_model.")
+WRAPPERS = (
+    "model.language_model.", "language_model.model.", "language_model.",
+    "thinker.model.", "thinker.",
+)  # fmt: skip
 """What stands before the names of a language model inside a model of several kinds of input."""
 MOST_MATRICES = 2_000_000
 """Of experts that lists may tell apart; the largest published checkpoint has 250,000."""

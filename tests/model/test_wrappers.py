@@ -62,6 +62,26 @@ def test_the_language_model_is_read_as_if_it_stood_alone() -> None:
     assert spec.encoder_parameters > 0
 
 
+@pytest.mark.parametrize("case", ["qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "qwen3_asr"])
+def test_of_several_models_in_a_file_the_one_that_thinks_is_served(case: str) -> None:
+    kind, thinker = CASES[case]
+    alone = spec_from_config({"model_type": kind, **thinker}, "tiny")
+    whole = kind.removesuffix("_thinker")
+    quantization = {"quant_method": "fp8", "weight_block_size": None}
+    file = {
+        "model_type": whole,
+        "thinker_config": {"model_type": kind, **thinker},
+        "talker_config": {"text_config": LLAMA},
+        "dtype": "float16",
+        "quantization_config": quantization,
+    }
+    spec = spec_from_config(file, "tiny")
+    assert spec.parameters() == alone.parameters()
+    assert spec.encoder_parameters == alone.encoder_parameters > 0
+    assert spec.checkpoint.dtype == "float16"
+    assert spec.checkpoint.weights.schemes()
+
+
 def test_encoders_take_memory_of_every_rank() -> None:
     spec, numbers = spec_from_config(LLAVA, "tiny"), precision()
     alone = spec_from_config(LLAMA, "tiny")

@@ -18,6 +18,7 @@ from model.kept import kept
 
 TABLES = Path(__file__).parent / "calibrations"
 
+LINK = ("link_bytes_per_s", "link_peer_bytes_per_s", "link_latency_s")
 LARGE_ROWS = (2048.0, 4096.0, 8192.0)
 LARGE = 8192.0
 """Rows, columns and inputs of products at which a table's share of the arithmetic is taken."""
@@ -50,17 +51,23 @@ class Relative(BaseModel):
 class _Relatives(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     relatives: dict[str, Relative]
+    links: dict[str, str]
+    """By link: the GPU whose all-reduces were measured over its like."""
 
 
 @lru_cache(maxsize=1)
-def relatives() -> Mapping[str, Relative]:
-    """Return the GPUs that borrow kernels, by name."""
+def _table() -> _Relatives:
     return kept("relatives", _read)
 
 
-def _read() -> Mapping[str, Relative]:
+def _read() -> _Relatives:
     path = Path(__file__).parent / "relatives.yaml"
-    return validated(_Relatives, read_bundled(path), path.name).relatives
+    return validated(_Relatives, read_bundled(path), path.name)
+
+
+def relatives() -> Mapping[str, Relative]:
+    """Return the GPUs that borrow kernels, by name."""
+    return _table().relatives
 
 
 def relative_of(gpu: Gpu) -> str | None:
@@ -73,6 +80,42 @@ def relative_of(gpu: Gpu) -> str | None:
         return own
     row = relatives().get(own)
     return row.kernels if row else None
+
+
+def links_of(gpu: Gpu) -> str | None:
+    """Return whose all-reduces price a GPU's: its relative's, where links are of the same kind."""
+    relative = relative_of(gpu)
+    if relative is None or _kind(load_gpu(relative).link) == _kind(gpu.link):
+        return relative
+    return _table().links.get(gpu.link, relative)
+
+
+def _kind(link: str) -> str:
+    return link.split(" ")[0]
+
+
+def other_links(gpu: Gpu, kernels: Kernels) -> Gpu | None:
+    """Return the GPU whose all-reduces a table has, where its links are not as fast; None: they are
+    as fast, or there are none."""
+    measured = kernels.all_reduce_of or kernels.gpu
+    if kernels.all_reduce is None or gpu.name == measured:
+        return None
+    other = load_gpu(measured)
+    alike = all(getattr(gpu, name) == getattr(other, name) for name in LINK)
+    return None if alike else other
+
+
+def told_of_links(gpu: Gpu, kernels: Kernels) -> str:
+    """Say whose all-reduces a group of these GPUs has; nothing where they are its relative's."""
+    other = other_links(gpu, kernels)
+    if other is None and not kernels.all_reduce_of:
+        return ""
+    measured = load_gpu(kernels.all_reduce_of or kernels.gpu)
+    ratio = "" if other is None else ", in the ratio of what a model of both links says"
+    return (
+        f"all-reduces of {gpu.name} ({gpu.link}) are those measured on {measured.name} "
+        f"({measured.link}){ratio}"
+    )
 
 
 def as_priced(gpu: Gpu, kernels: Kernels, sustained: float = 1.0) -> Gpu:

@@ -18,7 +18,7 @@ from hardware.gpu import Gpu, UnknownGpuError, load_gpu
 from hardware.links.exchange import told_of_exchange
 from hardware.links.interconnect import told_of_servers, told_of_stages
 from hardware.prices.lookup import unmeasured_note
-from hardware.relatives import relative_of
+from hardware.relatives import relative_of, told_of_links
 from model.spec import load_spec
 from sim.settings.engine_config import EngineConfig, precision_of
 from sim.settings.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
@@ -165,6 +165,8 @@ def price_notes(study: Study) -> list[str]:
     if measured is not None and applied not in (measured, _catalogue_name(measured)):
         notes.append(f"calibration {name}: prices measured on {measured} are applied to {applied}")
     ranks = study.cluster.tensor_parallel_size
+    if ranks > 1 and calibration.kernels is not None:
+        notes += filter(None, [told_of_links(gpu, calibration.kernels)])
     if ranks > 1 and not calibration.collectives_measured:
         notes.append(
             f"calibration {name} was measured on one device: prices of a group of {ranks} are a "

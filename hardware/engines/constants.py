@@ -23,7 +23,7 @@ from hardware.engines.table import EngineConstants, vllm
 from hardware.engines.versions import version_key
 from hardware.evidence import Covariance
 from hardware.gpu import Gpu
-from hardware.relatives import relative_of, relatives
+from hardware.relatives import links_of, relative_of, relatives
 from model.spec import DecoderSpec
 
 ENGINES = ("vllm",)
@@ -100,11 +100,11 @@ def engine_calibration(name: str, gpu: Gpu) -> Calibration:
     Raises:
         UnknownCalibrationError: no constants of that name, or no kernels for that GPU.
     """
-    return _composed(name, gpu.name, relative_of(gpu))
+    return _composed(name, gpu.name, relative_of(gpu), links_of(gpu))
 
 
 @lru_cache(maxsize=64)
-def _composed(name: str, gpu: str, relative: str | None) -> Calibration:
+def _composed(name: str, gpu: str, relative: str | None, links: str | None) -> Calibration:
     named = constants_named(name)
     if named is None:
         raise UnknownCalibrationError(
@@ -117,7 +117,7 @@ def _composed(name: str, gpu: str, relative: str | None) -> Calibration:
             f"calibration = {name!r}: no measured kernels for gpu {gpu}, expected one of "
             f"{measured}, {', '.join(relatives())}; or calibration: none"
         )
-    kernels = load_calibration(relative)
+    kernels = _with_links(load_calibration(relative), links)
     borrowed = "" if relative == gpu else f"kernels borrowed from {relative}: "
     measured_by = kernels.source.partition(FITTED_BESIDE)[0]
     about = {
@@ -127,6 +127,20 @@ def _composed(name: str, gpu: str, relative: str | None) -> Calibration:
         "covariance": _covariance(constants, gpu, relative),
     }
     return Calibration.model_validate(dict(kernels) | PARAMETERS | constants.values | about)
+
+
+def _with_links(calibration: Calibration, links: str | None) -> Calibration:
+    """Prices whose all-reduces went over the links of another GPU, if they are of another kind."""
+    kernels = calibration.kernels
+    if kernels is None or links is None or links == kernels.gpu:
+        return calibration
+    other = load_calibration(links).kernels
+    assert other is not None
+    changed = {
+        "all_reduce": other.all_reduce, "all_reduce_of": links, "fused_all_reduce": None,
+        "fused_up_to_bytes": {},
+    }  # fmt: skip
+    return calibration.model_copy(update={"kernels": kernels.model_copy(update=changed)})
 
 
 def _covariance(constants: EngineConstants, gpu: str, relative: str) -> Covariance:

@@ -110,15 +110,13 @@ def kv_layout(
     layers = min(counts)
     if max(counts) < layers * rules.alike_layers.at(at):
         layers = max(counts)
-    cut = [part for each in kinds for part in _cut(each, layers)]
-    groups = tuple(group for group, _ in cut)
+    groups, places = zip(*(part for each in kinds for part in _cut(each, layers)), strict=True)
     if drafts is not None and drafts.drafter is not None:
         one = replace(own, layers=drafts.drafter.spec.layers)
         theirs = _kinds(one, precision, tp, size, states=1, ahead=0)
         alike = {each.group for each in _with_page(theirs, kinds[0].page_bytes)}
         groups = tuple(replace(each, drafts=replace(each, layers=0) in alike) for each in groups)
-    page = kinds[0].page_bytes
-    return KvLayout(groups, layers * page, page, tuple(places for _, places in cut))
+    return KvLayout(groups, layers * kinds[0].page_bytes, kinds[0].page_bytes, places)
 
 
 def _needs_groups(spec: DecoderSpec) -> UnsupportedLayersError:

@@ -95,6 +95,8 @@ class Kernels(BaseModel):
     """Attention of decoding sequences by numbers of the KV cache."""
     all_reduce: Surface | None = None
     """Axes ranks, bytes (of the buffer); seconds. None: the links stay a model."""
+    all_reduce_of: str = ""
+    """Catalogue name of the GPU whose links they went over; nothing: ``gpu``."""
     fused_all_reduce: Surface | None = None
     """The same of those that compute the norm behind them as well."""
     fused_up_to_bytes: dict[int, float] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
-from hardware.links.interconnect import servers
+from hardware.links.interconnect import all_reduce_s, servers
 from hardware.prices.beside import TILE_ROWS, tiled
 from hardware.prices.chunks import ChunkCost, StateChunks, measured_chunks
 from hardware.prices.deep_gemm import around_bytes
@@ -18,7 +18,7 @@ from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline, states_moved
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.unmeasured import Unmeasured
-from hardware.relatives import as_priced
+from hardware.relatives import as_priced, other_links
 from model.caches import Reach
 from model.mixers.latent import EXPANDS
 from model.mixers.mixer import Kernel, Mixer
@@ -58,6 +58,7 @@ class Measured:
         self.gpu = gpu = as_priced(gpu, kernels)
         self.roofline = Roofline(gpu, calibration, fused=fused)
         self.unmeasured = Unmeasured(gpu, calibration, kernels)
+        self.other_links = other_links(gpu, kernels)
         self.host = self.roofline.host
         self.all_gather_s = self.roofline.all_gather_s
 
@@ -197,6 +198,9 @@ class Measured:
         if not self.kernels.reduces(ranks) or servers(self.gpu, ranks)[0] > 1:
             return self.roofline.all_reduce_s(bytes_, ranks)
         one: Floats = self.kernels.all_reduce_s(bytes_, ranks, fused=fused)
+        if self.other_links is not None:  # ours reach the same share of what they allow
+            ours = all_reduce_s(bytes_, ranks, self.gpu)
+            one = one * ours / all_reduce_s(bytes_, ranks, self.other_links)
         return one + self.calibration.collective_overhead_s * log2(ranks)
 
 

@@ -1,11 +1,22 @@
 """Whose kernels price GPUs without tables, and what share of their own peaks those tell."""
 
+import numpy as np
 import pytest
 
 from hardware.calibration import load_calibration
+from hardware.engines.constants import engine_calibration
 from hardware.gpu import Gpu, gpu_names, load_gpu
+from hardware.links.interconnect import all_reduce_s
+from hardware.prices.choose import prices_of
 from hardware.prices.kernels import Kernels
-from hardware.relatives import UNHINDERED, as_priced, relative_of, relatives
+from hardware.relatives import (
+    UNHINDERED,
+    as_priced,
+    links_of,
+    relative_of,
+    relatives,
+    told_of_links,
+)
 from model.operators import Operator
 
 
@@ -92,3 +103,52 @@ def test_products_of_minutes_are_slower_than_those_of_tables_unless_they_were_me
 
     assert [share(name) for name in ("h100-sxm", "l4", "h100-pcie")] == pytest.approx([0.85] * 3)
     assert [share(name) for name in ("l20", "mi300x", "h20-sxm")] == pytest.approx([1.0] * 3)
+
+
+def reduce_s(gpu: Gpu, bytes_: float, ranks: int) -> float:
+    prices = prices_of(gpu, engine_calibration("vllm-0.23", gpu), fused=True)
+    return float(prices.all_reduce_s(np.array(bytes_), ranks))
+
+
+@pytest.mark.parametrize(
+    ("name", "measured"),
+    [
+        ("h100-pcie", "rtx-pro-6000"), ("h100-nvl", "rtx-pro-6000"), ("a10g", "l40s"),
+        ("a100-80gb-pcie", "l40s"), ("t4", "l40s"), ("h20-sxm", "h100-sxm"), ("l4", "l40s"),
+        ("a100-40gb-sxm", "a100-80gb-sxm"), ("mi300x", "h100-sxm"),
+    ],
+)  # fmt: skip
+def test_all_reduces_are_those_of_links_of_the_same_kind(name: str, measured: str) -> None:
+    """A card of PCIe computes as its relative does, and does not reduce over NVLink."""
+    gpu, other = load_gpu(name), load_gpu(measured)
+    assert links_of(gpu) == measured
+    own = reduce_s(gpu, 64 * 2**20, 4)
+    ratio = all_reduce_s(64 * 2**20, 4, gpu) / all_reduce_s(64 * 2**20, 4, other)
+    # But for what hosts of the two wait, which is the same constant.
+    calibration = engine_calibration("vllm-0.23", gpu)
+    waits = 2 * calibration.collective_overhead_s
+    assert own - waits == pytest.approx((reduce_s(other, 64 * 2**20, 4) - waits) * ratio)
+
+
+def test_slower_links_of_one_kind_take_longer_in_proportion() -> None:
+    h100, h800 = load_gpu("h100"), load_gpu("h800")
+    assert reduce_s(h800, 2**27, 8) == pytest.approx(450 / 200 * reduce_s(h100, 2**27, 8), rel=0.03)
+    slower = load_gpu({"like": "h100", "link_bytes_per_s": 200e9})
+    assert reduce_s(slower, 2**27, 8) == reduce_s(h800, 2**27, 8)
+    same = load_gpu({"like": "h100", "memory_bytes": 2**36})
+    assert reduce_s(same, 2**20, 8) == reduce_s(h100, 2**20, 8)
+
+
+def test_whose_links_they_are_is_told() -> None:
+    def told(name: str) -> str:
+        gpu = load_gpu(name)
+        kernels = engine_calibration("vllm-0.23", gpu).kernels
+        assert kernels is not None
+        return told_of_links(gpu, kernels)
+
+    assert not told("h100-sxm")
+    assert not told("h20-sxm")
+    assert told("a10g") == (
+        "all-reduces of a10g (PCIe 4.0 x16) are those measured on l40s (PCIe 4.0 x16)"
+    )
+    assert "in the ratio of what a model of both links says" in told("h800-sxm")

@@ -136,7 +136,7 @@ def _with_links(calibration: Calibration, links: str | None) -> Calibration:
         return calibration
     other = load_calibration(links).kernels
     assert other is not None
-    changed = {
+    changed: dict[str, object] = {
         "all_reduce": other.all_reduce, "all_reduce_of": links, "fused_all_reduce": None,
         "fused_up_to_bytes": {},
     }  # fmt: skip

@@ -112,7 +112,8 @@ class Gemma4Keys(SharedCacheKeys):
         by_layer = given.get("per_layer_config")
         if not isinstance(by_layer, dict):
             return given
-        own = next(iter(by_layer.values()), {})  # none: heads are equally wide in all layers
+        # None differs: heads are equally wide in all layers.
+        own: dict[str, Any] = next(iter(by_layer.values()), {})
         found = {
             "global_head_dim": own.get("head_dim", given.get("head_dim")),
             "num_global_key_value_heads": own.get("num_key_value_heads"),

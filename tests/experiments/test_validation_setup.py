@@ -278,7 +278,7 @@ def test_stages_of_a_pipeline_share_the_gpus() -> None:
         ({"pp": "2.0", "engine_version": "0.6.3"}, "pipeline_parallel_size = 2 with vLLM 0.6"),
         ({"precision": "ternary"}, "precision = 'ternary' is not known, expected bf16"),
         ({"model": "Qwen/Qwen3-15B"}, "model = 'Qwen/Qwen3-15B' is neither in the catalogue"),
-        ({"gpu": "H800"}, "gpu = 'H800' is not in the catalogue.*like: NAME"),
+        ({"gpu": "P100"}, "gpu = 'P100' is not in the catalogue.*like: NAME"),
     ],
 )
 def test_what_is_not_modelled_says_why(cells: dict[str, str], reason: str) -> None:

@@ -83,7 +83,7 @@ def test_keys_of_pools_are_swept_and_set(tmp_path: Path) -> None:
 FAULTS = {
     "unknown key": ("cluster.pools[1].replcas=2", ["pools[1].replcas = 2: unknown key; did you"]),
     "unknown setting": ("cluster.pools[1].max_num_seqs=2", ["pools[1].engine.max_num_seqs?"]),
-    "unknown gpu": ("cluster.pools[0].gpu=l40x", ["cluster.pools[0].gpu = 'l40x'", "'l40s'?"]),
+    "unknown gpu": ("cluster.pools[0].gpu=l40x", ["cluster.pools[0].gpu = 'l40x'", "'l40'?"]),
     "both forms": ("cluster.replicas=2", ["cluster.replicas = 2: expected it in each pool"]),
     "no such pool": ("cluster.pools[2].replicas=2", ["cluster.pools[2] is not there", "list of 2"]),
     "no place": ("cluster.pools.replicas=2", ["has no keys to set", "cluster.pools[0]"]),

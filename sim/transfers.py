@@ -29,8 +29,7 @@ class Transfers:
     def begin(self, handover: Handover, link: Link, blocks: int, now_s: float) -> None:
         """Blocks are to be read, from now on."""
         transfer = Transfer(
-            self._begun, handover.source, handover.sink, link.source_s * blocks,
-            link.sink_s * blocks,
+            self._begun, handover.source, handover.sink, link.source_s, link.sink_s, blocks,
         )  # fmt: skip
         self._begun += 1
         self._of[transfer] = handover

@@ -35,13 +35,20 @@ class Journey:
     transferred_bytes: int = 0
     link: Link | None = None
     blocks: int = 0
-    left: float = 1.0  # of the transfer, at since_s
-    whole_s: float = inf
-    since_s: float = 0.0
+    moved: float = 0.0  # of its way, when its transfer is over
 
     @property
-    def end_s(self) -> float:
-        return self.since_s + self.left * self.whole_s
+    def way(self) -> tuple[int, int]:
+        return self.source, self.sink
+
+
+@dataclass
+class Way:
+    """What each of the transfers between two replicas has moved since the first of them began."""
+
+    moved: float = 0.0  # blocks, at since_s
+    block_s: float = inf
+    since_s: float = 0.0
 
 
 class Handovers(World):
@@ -56,6 +63,7 @@ class Handovers(World):
         self.journeys: dict[Seq, Journey] = {}
         self.of_prompt: dict[Seq, Journey] = {}
         self.on_links: list[Journey] = []  # in the order in which they began
+        self.ways: dict[tuple[int, int], Way] = {}
         self.numbers: dict[Journey, int] = {}
         super().__init__(scenario, requests)
         self.at_source: list[list[Seq]] = [[] for _ in self.engines]
@@ -197,33 +205,39 @@ class Handovers(World):
         self.at(posted_s, POSTED, self.posted, seq)
 
     def posted(self, seq: Seq, now_s: float) -> None:
-        self.on_links.append(self.journeys[seq])
+        journey = self.journeys[seq]
+        self.on_links.append(journey)
         self.share(now_s)
+        journey.moved = self.ways[journey.way].moved + journey.blocks
 
     def share(self, now_s: float) -> None:
         """Everybody's pace follows from who else is on the links of the two replicas."""
-        for journey in self.on_links:
-            senders = sum(other.source == journey.source for other in self.on_links)
-            readers = sum(other.sink == journey.sink for other in self.on_links)
-            assert journey.link is not None
-            whole_s = max(
-                journey.link.source_s * journey.blocks * senders,
-                journey.link.sink_s * journey.blocks * readers,
-            )
-            if whole_s != journey.whole_s:
-                if journey.whole_s < inf:
-                    journey.left -= (now_s - journey.since_s) / journey.whole_s
-                journey.since_s, journey.whole_s = now_s, whole_s
+        links = {journey.way: journey.link for journey in self.on_links}
+        self.ways = {way: self.ways.get(way, Way()) for way in links}
+        for (source, sink), link in links.items():
+            senders = sum(other.source == source for other in self.on_links)
+            readers = sum(other.sink == sink for other in self.on_links)
+            assert link is not None
+            block_s = max(link.source_s * senders, link.sink_s * readers)
+            way = self.ways[source, sink]
+            if block_s != way.block_s:
+                if way.block_s < inf:
+                    way.moved += (now_s - way.since_s) / way.block_s
+                way.since_s, way.block_s = now_s, block_s
+
+    def end_s(self, journey: Journey) -> float:
+        way = self.ways[journey.way]
+        return way.since_s + (journey.moved - way.moved) * way.block_s
 
     def more_times(self) -> list[float]:
-        return [max(journey.end_s, self.now_s) for journey in self.on_links]
+        return [max(self.end_s(journey), self.now_s) for journey in self.on_links]
 
     now_s = 0.0
 
     def happens_first(self, now_s: float) -> None:
         """Transfers that are over, in the order in which they began."""
         self.now_s = now_s
-        over = [journey for journey in self.on_links if journey.end_s <= now_s]
+        over = [journey for journey in self.on_links if self.end_s(journey) <= now_s]
         if not over:
             return
         self.on_links = [journey for journey in self.on_links if journey not in over]

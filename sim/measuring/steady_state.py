@@ -156,7 +156,9 @@ def saturated(result: Result, window: Window) -> float:
     """
     if result.closed_loop or window.burst:
         return 0.0
-    order = _arrival_order(result)
+    order = _by_arrival(result)
+    # Of a pool, too, while load comes as ever: that is said of the whole run.
+    order = order[np.asarray(result.requests["arrival_s"])[order] <= window.stop_s]
     first = len(order) - int(window.measured.sum())
     short = service_per_window(result, window) * SERVICE_TIMES > 1
     if short or len(order) - first < 2 * BATCHES + 1:
@@ -216,16 +218,20 @@ def _step_seen_s(result: Result, window: Window) -> float:
     return squares / whole_s if whole_s else 0.0
 
 
-def _arrival_order(result: Result) -> npt.NDArray[np.intp]:
-    """Rows of the requests that arrived, by arrival; ties keep the workload's order.
-
-    Of sessions only while load comes as ever, see ``measured_window``.
-    """
+def _by_arrival(result: Result) -> npt.NDArray[np.intp]:
+    """Rows of the requests that arrived, by arrival; ties keep the workload's order."""
     rows = np.flatnonzero(arrived(result))
     arrival_s = np.asarray(result.requests["arrival_s"], dtype=np.float64)[rows]
     in_order = bool((arrival_s[1:] >= arrival_s[:-1]).all())
-    order = rows if in_order else rows[np.argsort(arrival_s, kind="stable")]
-    return order if "turn" not in result.requests else _until_sessions_run_out(result, order)
+    return rows if in_order else rows[np.argsort(arrival_s, kind="stable")]
+
+
+def _arrival_order(result: Result) -> npt.NDArray[np.intp]:
+    """The same; of sessions only while load comes as ever, see ``measured_window``."""
+    order = _by_arrival(result)
+    if "turn" not in result.requests or not len(order):
+        return order
+    return _until_sessions_run_out(result, order)
 
 
 def _until_sessions_run_out(result: Result, order: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -192,3 +192,16 @@ def test_something_must_arrive() -> None:
     late.requests["status"][:] = UNFINISHED
     with pytest.raises(ValueError, match="no request arrived, expected at least one to measure"):
         measured_window(late, 0.1)
+
+
+def test_the_queue_of_a_pool_is_judged_over_the_window_of_the_whole_run() -> None:
+    """Also where no session begins there, or nobody is sent at all."""
+    whole = mm1(1.3, 3)
+    window = measured_window(whole, 0.1)
+    rows = len(window.measured)
+    turns = {"turn": np.ones(rows, np.int64), "session": np.arange(rows)}
+    assert is_saturated(whole) == 1.0
+    assert saturated(replace(whole, requests=whole.requests | turns), window) == 1.0
+    nobody = {name: column[:0] for name, column in (whole.requests | turns).items()}
+    none = replace(window, measured=window.measured[:0])
+    assert math.isnan(saturated(replace(whole, requests=nobody), none))

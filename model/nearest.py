@@ -14,7 +14,7 @@ def closest(word: object, choices: Iterable[str]) -> str | None:
     """
     wanted = _plain(str(word)[:LONGEST])
     most = max(1, len(wanted) // 3)
-    best, least = None, (most + 1, 0)
+    best, least = None, (most, 1)
     others: list[tuple[int, bool, str]] = []
     for choice in choices:
         known = _plain(choice)

@@ -1,6 +1,7 @@
 """The study file: its schema, and how a file, a name or ``--set`` becomes a checked ``Study``."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,8 @@ class Study(BaseModel):
     kind: Literal["serving"] = "serving"
     """What a run is: a simulation of serving."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Names the results folder: letters, digits, dot, dash, underscore. Default: the file's."""
+    """Names the results folder: letters, digits, dot, dash, underscore. Default: the file's,
+    other signs as underscores."""
     description: str = ""
     """What the study asks, in a line."""
     model: str
@@ -189,7 +191,7 @@ def read_raw(given: Given, overrides: Sequence[Override] = ()) -> Loaded:
         text = f"a study must be a mapping of keys to values, but this is {kind}"
         raise StudyError([Problem(document.label, text), *document.problems])
     raw = resolve_paths(document.data, base)
-    raw.setdefault("name", name)
+    raw.setdefault("name", _allowed_name(name))
     notes, problems = apply_overrides(raw, overrides)
     if problems:
         raise StudyError([*document.problems, *problems])
@@ -198,6 +200,11 @@ def read_raw(given: Given, overrides: Sequence[Override] = ()) -> Loaded:
     loaded = Loaded(raw, document, overrides, notes)
     refuse_unallowed(loaded)
     return loaded
+
+
+def _allowed_name(name: str) -> str:
+    """Return a name that a results folder may have: other signs are underscores."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "study"
 
 
 def _document(name_or_path: str | Path) -> tuple[Document, Path, str]:

@@ -58,7 +58,7 @@ def show(value: object) -> str:
     elif isinstance(value, float) and not math.isfinite(value):
         text = "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
     else:
-        text = str(value)
+        text = str(value) if value != "" else "''"
     cut = len(text) > MAX_VALUE_CHARACTERS
     return text[: MAX_VALUE_CHARACTERS - 3] + "..." if cut else text
 

@@ -23,17 +23,22 @@ def check(source: Mapping[str, Any], setting: Setting) -> tuple[Study | None, li
     """Validate one point; only names that the sweep changes are looked up again."""
     try:
         raw = substitute(source, setting.values)
-    except StudyError as error:
-        key = next(key for key in setting.values if error.problems[0].text.startswith(_list(key)))
-        return None, [(key_path(key), error.problems[0].text)]
+    except StudyError:
+        return None, [_misplaced(source, setting.values)]
     study, faults = validate(raw)
     touched = {key_path(key)[0] for key in setting.values}
     return study, merged(faults, references(raw, touched))
 
 
-def _list(key: str) -> str:
-    """The part of a key up to its first list: ``cluster.pools[`` of ``cluster.pools[0].gpu``."""
-    return key.partition("[")[0] + "["
+def _misplaced(source: Mapping[str, Any], values: Mapping[str, Any]) -> Fault:
+    """The first key that cannot be set, and why."""
+    raw = source
+    for key, value in values.items():
+        try:
+            raw = substitute(raw, {key: value})
+        except StudyError as error:
+            return key_path(key), error.problems[0].text
+    raise AssertionError("every key can be set")
 
 
 def merged(faults: list[Fault], more: list[Fault]) -> list[Fault]:

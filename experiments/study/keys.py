@@ -50,7 +50,8 @@ def put(data: dict[str, Any], path: Path, value: Any, *, make: bool = False) -> 
     for depth, part in enumerate(path[:-1], start=1):
         below, child = path[depth], _child(here, part)
         fits = isinstance(child, Mapping) or (isinstance(below, int) and isinstance(child, list))
-        if not fits and (make or (child is None and isinstance(below, str))):
+        anew = make and not isinstance(child, list)
+        if not fits and (anew or (child is None and isinstance(below, str))):
             child = here[part] = {}
         elif not fits and isinstance(below, str):
             key = dotted(path[:depth])

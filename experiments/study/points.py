@@ -9,7 +9,7 @@ from typing import Any
 from experiments.study import build, effects, faults, memory
 from experiments.study.baseline import baselines
 from experiments.study.document import Loaded, Study, validate
-from experiments.study.errors import Problem, StudyError
+from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import Setting, cell, expand, fill_missing, in_brief
 from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
@@ -130,7 +130,7 @@ def _baselines(loaded: Loaded, study: Study, points: tuple[Point, ...]) -> dict[
         return baselines([point.values for point in points], study.baseline)
     except ValueError as error:
         where = loaded.where(("baseline",))
-        raise StudyError([Problem(where, f"baseline: {error}")]) from None
+        raise StudyError([Problem(where, f"baseline = {show(study.baseline)}: {error}")]) from None
 
 
 def _is_swept(path: Path, filled: list[Path]) -> bool:

@@ -124,6 +124,8 @@ def unknown_key(
     """
     last = str(path[-1])
     neighbours = keys_at(model, path[:-1], data)
+    if (place := re.fullmatch(r"(\w+)\[.*\]", last)) and place[1] in neighbours:
+        return f"{UNKNOWN}; places are counted from 0: {dotted((*path[:-1], place[1]))}[0]"
     known = all_keys(model, data) if known is None else known
     elsewhere = [key for key in known if key.split(".")[-1] == last]
     longer = [key for key in neighbours if key.startswith(f"{last}_")]
@@ -250,14 +252,16 @@ def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str
         keys = keys_at(model, path, data)
         kinds = {node.get("type") for node in _nodes_at(model, path, data)}
         number = "a number or " if kinds & {"integer", "number"} else ""
-        return f"expected {number}a mapping{' with the keys ' if keys else ''}{', '.join(keys)}"
+        meant = _without_unit(item["input"], str(path[-1])) if number else ""
+        return f"expected {number}a mapping{' with the keys ' if keys else ''}{', '.join(keys)}{meant}"
     if kind in ("too_short", "too_long"):
         limit, most = item["ctx"].get("min_length"), item["ctx"].get("max_length")
         bound = f"at least {limit}" if kind == "too_short" else f"at most {most}"
         return f"expected {bound} of them, found {item['ctx']['actual_length']}"
     if kind == "literal_error" and choices:
         return one_of(item["input"], choices)
-    return _plain_words(text) + _as_share(item) + _without_unit(item, str(path[-1]))
+    meant = _without_unit(item["input"], str(path[-1])) if kind.endswith("_parsing") else ""
+    return _plain_words(text) + _as_share(item) + meant
 
 
 def _as_share(item: Any) -> str:
@@ -272,10 +276,10 @@ UNITS = {"%": 0.01, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, 
 """What people write behind numbers, and what it makes of them; times where a key is in seconds."""
 
 
-def _without_unit(item: Any, key: str) -> str:
+def _without_unit(value: object, key: str) -> str:
     """Say which number was meant by one with a unit."""
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(%|[a-z]+)\s*", str(item["input"]).lower())
-    if found is None or found[2] not in UNITS or not item["type"].endswith("_parsing"):
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(%|[a-z]+)\s*", str(value).lower())
+    if found is None or found[2] not in UNITS:
         return ""
     if found[2] in ("us", "ms", "s", "min", "h") and not key.endswith("_s"):
         return ""
@@ -295,6 +299,7 @@ def _plain_words(text: str) -> str:
         ("a valid number", "a number"),
         ("a valid boolean, unable to interpret input", "true or false"),
         ("a valid boolean", "true or false"),
+        ("String should have at least 1 character", "expected a text that is not empty"),
     ):
         text = text.replace(theirs, ours)
     return text

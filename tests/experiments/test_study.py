@@ -48,6 +48,18 @@ def test_defaults_are_written_out_and_read_back(tmp_path: Path) -> None:
     assert Study.model_validate(resolved) == study
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("my study.yaml", "my_study"), ("größe 数 2.yaml", "gr_e_2"), (".hidden.yaml", "hidden"),
+     ("数.yaml", "study")],
+)  # fmt: skip
+def test_other_signs_of_a_file_are_underscores_of_its_name(
+    tmp_path: Path, file: str, name: str
+) -> None:
+    text = "\n".join(line for line in SMALL.splitlines() if not line.startswith("name:"))
+    assert load_study(write_study(tmp_path, text, file)).name == name
+
+
 def test_name_defaults_to_that_of_the_file(tmp_path: Path) -> None:
     path = write_study(tmp_path, SMALL.replace("name: small\n", ""), "night_shift.yaml")
     assert load_study(path).name == "night_shift"

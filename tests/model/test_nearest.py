@@ -41,3 +41,8 @@ def test_a_beginning_is_enough_where_it_is_a_word() -> None:
 
 def test_of_two_as_near_the_one_that_begins_alike() -> None:
     assert closest("l40", ("h40", "l4", "l40s")) in ("l4", "l40s")
+
+
+@pytest.mark.parametrize(("word", "choice"), [("std", "slo"), ("classes", "cluster")])
+def test_two_words_that_begin_alike_are_not_near_for_that(word: str, choice: str) -> None:
+    assert closest(word, (choice,)) is None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SearchResult:
     """What a search found."""
 
@@ -40,6 +40,10 @@ class SearchResult:
     folder: Path | None
     """Where the results lie; None when they were asked for in memory only."""
     picture: Picture
+
+    def __repr__(self) -> str:
+        """What a console shows: the answer, as the terminal has it."""
+        return "\n".join((f"<SearchResult of {self.study.name}", *self.answer)) + ">"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the answer, and a row for each point or finalist."""

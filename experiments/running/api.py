@@ -28,7 +28,7 @@ Settings = Mapping[str, Any]
 """Dotted keys and values, as ``--set`` takes them: ``{"engine.block_size": 32}``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StudyResult:
     """The tables of a study that ran."""
 
@@ -51,6 +51,17 @@ class StudyResult:
         """The swept keys."""
         names = [str(name) for name in self.summary]
         return names[1 : min(names.index(name) for name in ("seeds", "draws") if name in names)]
+
+    def __repr__(self) -> str:
+        """What a console shows: how much there is, not all of it."""
+        counts = (
+            f"{len(table):,} {name}"
+            for name, table in (
+                ("points", self.summary), ("runs", self.runs), ("requests", self.requests),
+            )
+        )  # fmt: skip
+        lies = f" in {self.folder}" if self.folder else ""
+        return f"<StudyResult of {self.study.name}{lies}: {', '.join(counts)}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: one row per point, as in a terminal."""

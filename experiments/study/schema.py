@@ -253,7 +253,9 @@ def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str
         kinds = {node.get("type") for node in _nodes_at(model, path, data)}
         number = "a number or " if kinds & {"integer", "number"} else ""
         meant = _without_unit(item["input"], str(path[-1])) if number else ""
-        return f"expected {number}a mapping{' with the keys ' if keys else ''}{', '.join(keys)}{meant}"
+        return (
+            f"expected {number}a mapping{' with the keys ' if keys else ''}{', '.join(keys)}{meant}"
+        )
     if kind in ("too_short", "too_long"):
         limit, most = item["ctx"].get("min_length"), item["ctx"].get("max_length")
         bound = f"at least {limit}" if kind == "too_short" else f"at most {most}"

@@ -63,6 +63,9 @@ def test_results_in_a_notebook(tmp_path: Path) -> None:
     shown = result._repr_html_()
     assert shown.count("<tr>") == 3
     assert "TPOT p50 ms" in shown
+    assert (
+        repr(result) == f"<StudyResult of small: 2 points, 4 runs, {len(result.requests)} requests>"
+    )
     figure = result.plot("latency")
     assert figure.get_suptitle() == "small: latency percentiles"
     with pytest.raises(ValueError, match="did you mean latency"):

@@ -137,6 +137,7 @@ def test_a_plan_from_python(planned: Path, tmp_path: Path) -> None:
     shown = result._repr_html_()
     assert shown.count("<tr") == 3
     assert answer["deployment"] in shown
+    assert repr(result) == "\n".join(("<SearchResult of small", *result.answer)) + ">"
     titles = [axes.get_title() for axes in result.plot().axes]
     assert titles[0] == "candidates"
     with pytest.raises(StudyError, match="of kind serving, expected one of plan, capacity"):

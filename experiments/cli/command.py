@@ -17,7 +17,11 @@ MOST_PROCESSES = 1024
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line."""
+    """A parser whose complaints are one line, and whose help has no marks of docstrings."""
+
+    def format_help(self) -> str:
+        """Return what ``--help`` prints."""
+        return super().format_help().replace("``", "")
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with an option, and end with status 2."""

@@ -264,6 +264,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(options: argparse.Namespace) -> int:
     out: Path = options.out
+    if out == DOCS and not DOCS.is_dir():
+        return fail("docs/ is in a checkout alone, and this is none; expected --out FOLDER")
     out.mkdir(parents=True, exist_ok=True)
     for name in PAGES:
         path = out / name

@@ -41,7 +41,9 @@ def test_the_console_command_is_installed_from_here() -> None:
 def test_every_command_helps_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     for name in COMMANDS:
         assert main([name, "--help"]) == 0
-        assert f"experiments {name}" in capsys.readouterr().out.splitlines()[0]
+        help_text = capsys.readouterr().out
+        assert f"experiments {name}" in help_text.splitlines()[0]
+        assert "``" not in help_text
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["list", "--help"]])

@@ -31,6 +31,15 @@ def test_pages_are_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "docs" / "metrics.md").read_text() == "my own"
 
 
+def test_an_installed_package_has_no_docs_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reference, "DOCS", tmp_path / "docs")
+    assert reference.main([]) == 2
+    assert "docs/ is in a checkout alone" in capsys.readouterr().err
+    assert not (tmp_path / "docs").exists()
+
+
 def test_every_key_and_name_has_its_place() -> None:
     page = reference.study_page()
     schema = Study.model_json_schema()

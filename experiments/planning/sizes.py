@@ -70,7 +70,7 @@ class Sizes:
         low, high = self.fewest, most + 1
         while low < high:
             middle = (low + high) // 2
-            if middle > most or holds(middle):
+            if holds(middle):
                 high = middle
             else:
                 low = middle + 1

@@ -64,6 +64,13 @@ def test_criteria() -> None:
         (math.nan, math.nan, {}, UNDECIDED),
         (0.995, 1.0, {"load": 0.98}, UNDECIDED),
         (0.995, 1.0, {"saturated": 1.0}, MISSED),
+        (
+            0.995,
+            1.0,
+            {"load": 0.9, "measured_requests": 999, "relaxation_requests": 100},
+            UNDECIDED,
+        ),
+        (0.995, 1.0, {"load": 0.9, "measured_requests": 1000, "relaxation_requests": 100}, KEPT),
     ],
 )
 def test_verdicts(low: float, high: float, more: dict[str, float], expected: str) -> None:
@@ -115,6 +122,12 @@ def test_what_is_not_random_needs_no_interval_and_the_tightest_limit_is_named() 
     # 0.8% of the 1% that may miss is less room than 30% of 50%.
     row = {"ttft_p99_s_attainment": 0.992, "e2e_p50_s_attainment": 0.7}
     assert verdict(row, Slo(ttft_p99_s=1, e2e_p50_s=1), exact=True) == (KEPT, "ttft_p99_s")
+    # Where nobody may miss, one who does leaves less room than any share of others.
+    row = {"slo_attainment": 0.9999, "tpot_s_attainment": 0.9999, "e2e_p50_s_attainment": 0.1}
+    slo = Slo(tpot_s=1, attainment=1.0, e2e_p50_s=1)
+    assert verdict(row, slo, exact=True) == (MISSED, "tpot_s")
+    row |= {"slo_attainment": 1.0, "tpot_s_attainment": 1.0}
+    assert verdict(row, slo, exact=True) == (MISSED, "e2e_p50_s")
 
 
 def test_a_share_of_one_run_has_an_interval_by_its_load() -> None:

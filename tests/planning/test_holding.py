@@ -32,6 +32,23 @@ def test_a_ratio_that_may_be_anything_is_none() -> None:
     assert wild.said == "its runs are too short to tell"
 
 
+def test_the_interval_of_a_ratio_is_of_paired_seeds() -> None:
+    """Logarithms that differ by 0.1, 0.2 and 0.3: Student's t with two degrees of freedom."""
+    base = found([0.5, 0.0, -0.5])
+    assert base.root is not None
+    change = ratio("more", base.root, found([0.6, 0.2, -0.2]))
+    half = 4.302653 * 0.1 / math.sqrt(3)
+    ends = [math.exp(0.2 + side * half) for side in (0, -1, 1)]
+    assert [change.ratio, change.low, change.high] == pytest.approx(ends)
+
+
+def test_a_ratio_beyond_ten_is_none_however_sure() -> None:
+    base = found([0.0, 0.0])
+    assert base.root is not None
+    assert ratio("a lot", base.root, found([2.3, 2.3])).ratio == pytest.approx(math.exp(2.3))
+    assert math.isnan(ratio("too much", base.root, found([2.31, 2.31])).ratio)
+
+
 def test_draws_spread_about_what_the_calibration_holds() -> None:
     """Two that hold a tenth less are a spread, too, though they agree."""
     draws = [Change("draw", each, each, each) for each in (0.9, 0.9, math.nan)]

@@ -61,7 +61,8 @@ def test_seeds_grow_with_the_square_of_what_is_missing() -> None:
 
 
 def test_the_next_guess_stays_inside() -> None:
-    assert 10 < next_guess([(10, -2.0), (20, 0.01)]) < 20
+    assert next_guess([(10, -2.0), (20, 0.01)]) == pytest.approx(10 * 2**0.9)
+    assert next_guess([(10, -0.01), (20, 2.0)]) == pytest.approx(10 * 2**0.1)
     assert next_guess([(10, -1.0), (40, 1.0)]) == pytest.approx(20)
 
 

@@ -9,8 +9,8 @@ ROLES = Sizes((2, 1), (4.0, 1.0), (1, 1), ((0.0, 9.0), (5.0, 5.0)))
 
 
 def test_pools_grow_in_their_ratio() -> None:
-    assert [MIXED.parts(size) for size in (2, 3, 4, 8, 40)] == [
-        (1, 1), (1, 2), (1, 3), (2, 6), (10, 30),
+    assert [MIXED.parts(size) for size in (*range(2, 9), 40)] == [
+        (1, 1), (1, 2), (1, 3), (1, 4), (2, 4), (2, 5), (2, 6), (10, 30),
     ]  # fmt: skip
     assert Sizes((2, 5, 1), (1.0,) * 3, (1,) * 3).parts(16) == (4, 10, 2)
     assert Sizes((4,), (1.0,), (1,)).parts(7) == (7,), "one pool is as many as there are"

@@ -92,6 +92,8 @@ def test_a_queue_that_grows_all_the_time_is_missed() -> None:
     assert decide([growing, slower], ALLOWED, 0.95) is Verdict.MISSED
     assert decide([slower, slower], ALLOWED, 0.95) is Verdict.UNDECIDED
     assert decide([growing, [(0, 5000)] * 5], ALLOWED, 0.95) is Verdict.UNDECIDED
+    plain = [(225, 5000)] * 5  # more than twice what may be missed of both runs, but not of each
+    assert decide([plain, [(0, 5000)] * 5], ALLOWED, 0.95) is Verdict.UNDECIDED
     assert decide([[(95, 5000)] * 4 + [(90, 5000)]] * 2, 0.04, 0.95) is Verdict.KEPT
 
 

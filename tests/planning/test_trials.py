@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from test_windows import study
 
+from experiments.planning import trials
 from experiments.planning.lengths import long_enough
 from experiments.planning.probes import shorter
 from experiments.planning.progress import Lines
 from experiments.planning.promises import Promise
 from experiments.planning.samples import READ, Sample, sample_of, waited
+from experiments.running.local import Local
 from experiments.running.pieces import NOTHING, is_whole, read_columns, read_piece, simulate_to
 from workloads.arrivals import ClosedLoop, Poisson
 
@@ -70,3 +72,27 @@ def test_who_waited_among_those_that_miss() -> None:
     assert waited([sample], Promise("", 0.01, ("tpot_s",))) == 0.0
     none = Sample(np.arange(2.0), {"": np.zeros(2, bool)}, {"ttft_s": np.zeros(2, bool)})
     assert waited([none], Promise("", 0.01, ("ttft_s",))) == 1.0
+
+
+def test_the_oldest_answers_are_read_again_when_too_many_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for two answers of four requests: the first of three is read once more."""
+    read: list[int] = []
+
+    def answer(path: Path, _: object) -> Sample:
+        read.append(seeds[path])
+        return Sample(np.arange(4.0), {"": np.zeros(4, dtype=np.bool_)}, {})
+
+    monkeypatch.setattr(trials, "MOST_HELD", 8)
+    monkeypatch.setattr(trials, "unfinished", lambda _: [])
+    monkeypatch.setattr(trials, "sample_of", answer)
+    point, search = study(), trials.Trials(tmp_path, Local(1), Lines())
+    asked = [trials.Trial(point, seed, "point") for seed in (1, 2, 3)]
+    seeds = {search._run(trial).path: trial.seed for trial in asked}
+    assert [len(sample.arrival_s) for sample in search.ask(asked)] == [4, 4, 4]
+    search.ask(asked[1:])
+    assert read == [1, 2, 3]
+    search.ask(asked[:1])
+    assert read == [1, 2, 3, 1]
+    assert (search.runs, search.requests, search.resumed) == (3, 12, 3)

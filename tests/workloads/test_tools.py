@@ -14,6 +14,7 @@ from tests.workloads.test_linked_traces import after
 from tests.workloads.test_sessions import fixed, texts, upto, workload
 from workloads.generate import generate
 from workloads.requests import Requests
+from workloads.tools import Tools
 
 POISSON = {"process": "poisson", "rate_per_s": 4.0}
 TOOLS = {"calls": fixed(2), "output": fixed(5), "result": fixed(7), "time_s": 1.5}
@@ -48,6 +49,13 @@ def test_some_questions_are_answered_at_once() -> None:
     assert tools == pytest.approx(0.5 / 1.5, abs=0.03)
 
 
+def test_calls_of_a_question_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = Tools.model_validate(TOOLS | {"calls": fixed(9)})
+    assert tools.requests(2, 0).tolist() == [10, 10]
+    monkeypatch.setattr("workloads.tools.MOST_CALLS", 3)
+    assert tools.requests(2, 0).tolist() == [4, 4]
+
+
 def test_longer_workloads_begin_with_the_shorter_one() -> None:
     agents = {"count": upto(3), "prompt": upto(9), "output": upto(9), "steps": upto(2)}
     short, long = (
@@ -78,15 +86,17 @@ def test_what_comes_after_a_call_waits_for_its_sub_agents() -> None:
     assert text[5][:35] == text[0]
 
 
-def test_agents_end_before_they_say_too_much() -> None:
+@pytest.mark.parametrize(("most", "prompts"), [(100, [50, 65, 80]), (103, [50, 65, 80, 95])])
+def test_agents_end_before_they_say_too_much(most: int, prompts: list[int]) -> None:
     agents = {"count": fixed(1), "prompt": fixed(50), "output": fixed(8), "steps": fixed(9)}
     sessions = {
-        "turns": fixed(1), "think_s": 4.0, "max_context_tokens": 100,
+        "turns": fixed(1), "think_s": 4.0, "max_context_tokens": most,
         "tools": TOOLS | {"calls": fixed(1), "agents": agents},
     }  # fmt: skip
     requests = generate(workload(sessions=sessions, num_requests=5), 0)
-    # 50 + 8; 65 + 8; 80 + 8; 95 + 8 are too many.
-    assert requests.prompt_tokens.tolist() == [10, 50, 65, 80, 22]
+    # 50 + 8; 65 + 8; 80 + 8; 95 + 8 are 103.
+    first = [10, *prompts, 22][:5]
+    assert requests.prompt_tokens.tolist() == first
     assert after(requests) == [[], [0], [1], [2], [3]]
 
 

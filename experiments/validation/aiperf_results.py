@@ -22,6 +22,10 @@ LATENCIES = (
     ("tpot", "inter_token_latency"),
     ("e2e", "request_latency"),
 )
+ALIKE = "its prompts begin alike"
+"""In the notes of a row whose client made prompts of prefixes, or turns of conversations."""
+PREFIXES = ("prefix_prompt", "shared_system_prompt_length", "user_context_prompt_length")
+"""Keys of what prompts have in common (AIPerf's ``--prefix-prompt-length`` and its like)."""
 TO_MS = {
     "ms": 1.0, "milliseconds": 1.0, "s": 1e3, "sec": 1e3, "seconds": 1e3, "us": 1e-3,
     "microseconds": 1e-3, "ns": 1e-6, "nanoseconds": 1e-6,
@@ -58,6 +62,7 @@ def aiperf_row(result: Mapping[str, Any], path: Path, run_id: str) -> Row:
         "duration_s": _average(result, "benchmark_duration") or None,
         "req_s": _average(result, "request_throughput") or None,
         "out_tok_s": _average(result, "output_token_throughput") or None,
+        "notes": ALIKE if _begin_alike(config) else None,
     }
     for length, theirs in (("isl", "input_sequence_length"), ("osl", "output_sequence_length")):
         mean = _average(result, theirs)
@@ -81,6 +86,12 @@ def _law(config: Mapping[str, Any]) -> object:
     """How requests arrive; genai-perf's client sends them evenly where nobody asks otherwise."""
     said = found(config, "request_rate_mode") or found(config, "arrival_pattern")
     return said or ("constant" if found(config, "perf_analyzer") else None)
+
+
+def _begin_alike(config: Mapping[str, Any]) -> bool:
+    turns = found(config, "turn")
+    mean = number(turns, "mean") if isinstance(turns, dict) else None
+    return bool(mean and mean > 1) or any(found(config, key) for key in PREFIXES)
 
 
 def _model(config: Mapping[str, Any]) -> object:

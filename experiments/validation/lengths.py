@@ -13,6 +13,9 @@ CONVERSATION_CV = {"prompt": 0.9, "output": 0.6}
 """Standard deviation over mean where a trace is only named: that of ShareGPT's conversations, as
 Vidur tokenised them (sharegpt_8k_filtered_stats_llama2_tokenizer.csv)."""
 
+WHOLE = "fixed, as their mean is a whole number"
+"""In the words of a length whose mean over many requests comes out even."""
+
 LARGEST_SIGMA = 5.0
 """Of a lognormal's logarithm; larger ones are tokens."""
 
@@ -132,7 +135,7 @@ def length_law(
     if (cv := _cv_in(text, given)) is not None:
         return LengthLaw(mean=given, cv=cv)
     if re.search(rf"{_FIXED}|ignore.?eos|min=max|{_DATASET}", text) or re.fullmatch(_BARE, text):
-        return LengthLaw(mean=given)
+        return LengthLaw(mean=given, assumption=f"{what} lengths: {WHOLE}" if WHOLE in text else "")
     cv = CONVERSATION_CV[what]
     return LengthLaw(
         mean=given, cv=cv, assumption=f"{what} lengths: lognormal with cv {cv:g}, as in ShareGPT"

@@ -67,8 +67,10 @@ def sglang_cells(result: Mapping[str, Any], run_id: str) -> Row:
         "notes": DRAFTED if accepted and accepted > 1 else None,
     }
     for length, what in (("isl", "input"), ("osl", "output")):
-        told = lengths(result, length, f"{what}_lens", f"total_{what}_tokens", "completed")
-        row |= {f"{length}_spec": _drawn(result, what)} | told
+        row |= lengths(result, length, f"{what}_lens", f"total_{what}_tokens", "completed")
+        drawn = _drawn(result, what)
+        if drawn is not None and not result.get(f"{what}_lens"):
+            row[f"{length}_spec"] = drawn
     for ours, theirs in SGLANG_LATENCIES.items():
         for statistic, word in STATISTICS.items():
             row[f"{ours}_{statistic}_ms"] = positive(result, f"{word}_{theirs}_ms")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.study.errors import show
+from experiments.validation.lengths import WHOLE
 
 Row = dict[str, object]
 
@@ -12,6 +13,9 @@ STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 """What is compared of a latency."""
 LEAST_SPREAD = 0.005
 """Of the mean: a deviation below it is none, but a tokeniser's."""
+
+LEAST_REQUESTS = 20
+"""Of lengths that differ the sum is a multiple of so many by chance once in as many results."""
 
 
 class NotAResultError(ValueError):
@@ -113,7 +117,10 @@ def lengths(part: Mapping[str, Any], name: str, each: str, total: str, answered:
         raise BrokenResultError(f"{each}: expected numbers alone")
     if not known:
         tokens, requests = number(part, total), number(part, answered)
-        return {f"{name}_mean": tokens / requests if tokens and requests else None}
+        if not tokens or not requests:
+            return {}
+        even = requests >= LEAST_REQUESTS and tokens % requests == 0
+        return {f"{name}_mean": tokens / requests, f"{name}_spec": WHOLE if even else None}
     mean = sum(known) / len(known)
     deviation = (sum((one - mean) ** 2 for one in known) / len(known)) ** 0.5
     return {f"{name}_mean": mean, f"{name}_spec": spread(mean, deviation)}

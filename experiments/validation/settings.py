@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
+from experiments.validation.aiperf_results import ALIKE
 from experiments.validation.cells import switched_on, version_of
 from experiments.validation.checkpoints import as_served, quantization_of, whole_experts
 from experiments.validation.chunking import scheduling
@@ -90,7 +91,7 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         **inferencex(row, spec, gpu.name, version, notes),
         **drafted(row, nearest_version(version), gpu, notes),
     }
-    _refuse_drafts(row, settings)
+    _refuse_untold(row, settings)
     if not settings.get("enable_expert_parallel") and whole_experts(
         spec, row.tp or 1, row.data_parallel_size or 1, notes
     ):
@@ -178,12 +179,15 @@ def _refuse(row: RunRow) -> None:
         raise CannotPredictError(f"engine = {row.engine!r} is not modelled, expected vllm")
 
 
-def _refuse_drafts(row: RunRow, settings: dict[str, object]) -> None:
-    """Refuse a row whose client counted drafts of which nothing else is told."""
+def _refuse_untold(row: RunRow, settings: dict[str, object]) -> None:
+    """Refuse what a client's result mentions and does not describe."""
     if DRAFTED in row.notes and "speculative" not in settings:
         raise CannotPredictError(
             f"{DRAFTED}, and the result does not say how: expected notes such as MTP k=1"
         )
+    if ALIKE in row.notes and switched_on(row.prefix_caching) is not False:
+        wanted = "prefix_caching=off, or a per_request_file with prefix_id and prefix_tokens"
+        raise CannotPredictError(f"{ALIKE}, and the result does not say which: expected {wanted}")
 
 
 def _not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:

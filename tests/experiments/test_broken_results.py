@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from experiments.study.errors import StudyError
+from experiments.validation.lengths import WHOLE, length_law
 from experiments.validation.result_values import BrokenResultError, count, number, positive, spread
 from experiments.validation.rows import RunRow, read_table
+from experiments.validation.settings import setup_of
+from experiments.validation.traffic import CannotPredictError
 from tests.experiments.test_client_results import AIPERF, DETAILS, GUIDELLM, VLLM, write
 from tests.experiments.test_more_clients import SGLANG, STAGE
 
@@ -170,3 +173,39 @@ def test_texts_one_after_the_other(tmp_path: Path) -> None:
     packed.write_bytes(b"")
     with pytest.raises(StudyError, match="gzipped JSON, expected it unpacked"):
         read_table(packed, GIVEN)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt": {"prefix_prompt": {"pool_size": 8, "length": 512}}},
+        {"conversation": {"num": 40, "turn": {"mean": 5}}},
+        {"prompt": {"shared_system_prompt_length": 800}},
+    ],
+)
+def test_prompts_that_begin_alike_are_not_taken_for_others(
+    asked: dict[str, Any], tmp_path: Path
+) -> None:
+    config = AIPERF["input_config"] | {"input": asked}
+    row = row_of(tmp_path / "profile_export_aiperf.json", AIPERF | {"input_config": config})
+    with pytest.raises(CannotPredictError, match="begin alike, and the result does not say which"):
+        setup_of(row, 1000)
+    setup_of(row.model_copy(update={"prefix_caching": "off"}), 1000)
+    alone = AIPERF["input_config"] | {"input": {"conversation": {"turn": {"mean": 1}}}}
+    setup_of(row_of(tmp_path / "alone.json", AIPERF | {"input_config": alone}), 1000)
+
+
+@pytest.mark.parametrize(
+    ("completed", "total", "spec"),
+    [(100, 102_400, WHOLE), (100, 102_399, None), (4, 800, None)],
+)
+def test_a_whole_mean_of_many_lengths_says_that_they_are_equal(
+    completed: int, total: int, spec: str | None, tmp_path: Path
+) -> None:
+    counts = {"completed": completed, "num_prompts": completed, "total_input_tokens": total}
+    row = row_of(tmp_path / "bench.json", VLLM | counts)
+    assert row.isl_spec == spec
+    law = length_law("prompt", row.isl_spec, row.isl_mean)
+    assert law is not None
+    assert law.is_random == (spec is None)
+    assert (law.assumption == f"prompt lengths: {WHOLE}") == (spec is not None)

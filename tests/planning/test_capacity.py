@@ -232,12 +232,29 @@ def test_what_only_capacity_ends_is_told(tmp_path: Path) -> None:
     assert row(out)["outcome"] == "capacity"
 
 
+def test_a_trace_as_it_was_recorded_has_no_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{0.05 * row},{20 + row % 30},{5 + row % 9}\n" for row in range(400))
+    (tmp_path / "trace.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
+    text = SMALL[: SMALL.index("  arrivals")] + "  trace: trace.csv\n" + SMALL[SMALL.index("slo:") :]
+    out = tmp_path / "out"
+    assert run(study(tmp_path, text), "--out", out) == 0
+    told = capsys.readouterr()
+    assert "nothing is random here" in told.err
+    assert told.out.startswith("highest workload.rate_scale")
+    assert "95%" not in told.out.splitlines()[0]
+    assert row(out)["value_lo"] == row(out)["value_hi"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("half_width: 0.1", "vary: engine.max_num_seq", r"vary = .*: unknown key; did you mean"),
         ("half_width: 0.1", "half_width: 20", r"half_width = 20: .*less than or equal to 0.5"),
         ("half_width: 0.1", "halfwidth: 0.1", r"halfwidth: unknown key; did you mean half_width\?"),
+        ("half_width: 0.1", "vary: slo.ttft_s", r"vary = slo.ttft_s: says how to measure or judge"),
+        ("half_width: 0.1", "vary: seed", r"vary = seed: .*expected a key of workload, cluster"),
         ("half_width: 0.1", "vary: model", r"vary = model: it is opt-125m there"),
         ("slo: {ttft_s: 0.1, attainment: 0.95}\n", "", r"slo: a search needs a limit"),
         ("{ttft_s: 0.1, attainment: 0.95}", "{attainment: 0.95}", r"slo: a search needs a limit"),

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from experiments.planning import keys
 from experiments.planning.lengths import FEWEST, RATES, STEADY
+from experiments.study.build import is_random
 from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.keys import key_path
@@ -17,6 +18,8 @@ from sim.measuring.slo import Slo
 
 REPLICAS = "cluster.replicas"
 """The key of which the smallest value is looked for: more of it keeps more."""
+SIMULATED = ("workload", "cluster", "engine", "client", "model", "calibration")
+"""What a key to be searched may be of."""
 
 
 class CapacityStudy(Study):
@@ -42,6 +45,10 @@ class CapacityStudy(Study):
     """Most replicas that are tried, where those are searched."""
 
 
+NO_LUCK = (
+    "nothing is random here, so all seeds are one run and what is found has no interval; of a trace "
+    "workload.resample: {window_s: 300} draws its requests again"
+)
 OWN = ("vary", "half_width", "confidence", "run_requests", "most")
 
 
@@ -82,6 +89,8 @@ def prepare_capacity(loaded: Loaded) -> CapacityPlan:
         notes=[*loaded.notes, *notes],
     )
     plan = prepare(serving)
+    if not any(is_random(point.study) for point in plan.points):
+        plan = replace(plan, notes=(*plan.notes, NO_LUCK))
     key = _number_of(plan, key)
     _check_points(loaded, plan, key)
     study = keys.validated(
@@ -109,6 +118,12 @@ def _key(loaded: Loaded, raw: Mapping[str, Any]) -> str:
     if given not in all_keys(Study, raw):
         text = unknown_key(Study, key_path(given), raw)
         raise _fault(loaded, f"vary = {show(given)}: {text}")
+    if key_path(given)[0] not in SIMULATED:
+        raise _fault(
+            loaded,
+            f"vary = {show(given)}: says how to measure or judge, expected a key of "
+            f"{', '.join(SIMULATED)} of which more is harder",
+        )
     return given
 
 

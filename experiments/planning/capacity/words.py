@@ -77,7 +77,8 @@ def sentence(plan: CapacityPlan, one: Answer) -> str:
 
 def _found(plan: CapacityPlan, one: Answer, found: Highest, unit: str) -> str:
     value, low, high = (_value(plan, each) for each in (found.value, found.low, found.high))
-    ends = "" if math.isnan(found.low) else f"{low} to {high}, {100 * plan.study.confidence:g}%"
+    known = found.low < found.high  # with luck, and enough of it to tell
+    ends = "" if not known else f"{low} to {high}, {100 * plan.study.confidence:g}%"
     whole = not plan.is_rate and all(float(at).is_integer() for at, _ in found.pair)
     if whole:
         text = f"highest {plan.key} {math.floor(found.value):,}: the limit is reached at {value}"

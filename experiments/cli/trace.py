@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,12 +84,21 @@ def _command(options: argparse.Namespace) -> int:
         count = _write(point, options.seed, options.start_s, stop_s, out)
     except FileExistsError:
         return fail(f"--out {out} is there already; move it away, or choose another")
+    except ValueError as error:
+        return fail(str(error))
     print(f"{count:,} events of {options.start_s:g} to {stop_s:g} s are in {out}", file=sys.stderr)
     return 0
 
 
 def _write(point: "Point", seed: int | None, start_s: float, stop_s: float, out: Path) -> int:
-    """Simulate until the stretch has ended and write it. Raises FileExistsError."""
+    """Simulate until the stretch has ended and write it.
+
+    Raises:
+        FileExistsError: there is something already.
+        ValueError: the run ends before the stretch begins.
+    """
+    import numpy as np
+
     from experiments.running.chrome_trace import write_trace
     from experiments.study.build import scenario_of
     from experiments.study.grid import Setting
@@ -97,8 +107,17 @@ def _write(point: "Point", seed: int | None, start_s: float, stop_s: float, out:
 
     chosen = point.seeds[0] if seed is None else seed
     scenario = scenario_of(point.study, chosen)
+    if os.path.lexists(out):
+        raise FileExistsError(out)
+    until_s = min(stop_of(point.study), stop_s)
+    result = simulate(scenario, requests_of(point.study, chosen), until_s)
+    last_s = float(np.max(result.segments["end_s"], initial=0.0))
+    if last_s < start_s:
+        raise ValueError(f"--from {start_s:g}: the last step ends at {last_s:.4g} s")
+    about = f"point {point.number} ({Setting(point.values, {}).label()}), seed {chosen}"
     with out.open("x", encoding="utf-8", newline="\n") as file:
-        until_s = min(stop_of(point.study), stop_s)
-        result = simulate(scenario, requests_of(point.study, chosen), until_s)
-        about = f"point {point.number} ({Setting(point.values, {}).label()}), seed {chosen}"
-        return write_trace(result, start_s, stop_s, about, file)
+        try:
+            return write_trace(result, start_s, stop_s, about, file)
+        except BaseException:
+            out.unlink()  # half of a trace is none
+            raise

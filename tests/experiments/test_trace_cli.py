@@ -51,6 +51,7 @@ def test_a_stretch_only(tmp_path: Path) -> None:
     [
         (["--point", "9"], "--point 9: expected a point from 1 to 2"),
         (["--from", "5", "--to", "4"], "--to 4 is not after --from 5"),
+        (["--from", "50000"], "--from 50000: the last step ends at "),
         (["--from", "soon"], "expected seconds of simulated time"),
         (["--set", "seeds=no"], "seeds"),
     ],

@@ -217,6 +217,8 @@ def _expected_kind(model: type[BaseModel], path: Path, data: object, value: obje
 def _join(messages: list[str]) -> str:
     """Merge what the members of one union expect."""
     expected = [text.removeprefix("expected ") for text in messages]
+    if len(expected) > 1:  # the others say which number
+        expected = [text.removeprefix("a number or ") for text in expected]
     if all(text.startswith("expected ") for text in messages):
         return "expected " + " or ".join(dict.fromkeys(expected))
     return "; ".join(messages)

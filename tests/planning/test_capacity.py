@@ -237,7 +237,9 @@ def test_a_trace_as_it_was_recorded_has_no_interval(
 ) -> None:
     rows = "".join(f"{0.05 * row},{20 + row % 30},{5 + row % 9}\n" for row in range(400))
     (tmp_path / "trace.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
-    text = SMALL[: SMALL.index("  arrivals")] + "  trace: trace.csv\n" + SMALL[SMALL.index("slo:") :]
+    text = (
+        SMALL[: SMALL.index("  arrivals")] + "  trace: trace.csv\n" + SMALL[SMALL.index("slo:") :]
+    )
     out = tmp_path / "out"
     assert run(study(tmp_path, text), "--out", out) == 0
     told = capsys.readouterr()

@@ -46,8 +46,8 @@ class CapacityStudy(Study):
 
 
 NO_LUCK = (
-    "nothing is random here, so all seeds are one run and what is found has no interval; of a trace "
-    "workload.resample: {window_s: 300} draws its requests again"
+    "nothing is random here, so all seeds are one run and what is found has no interval; of a "
+    "trace workload.resample: {window_s: 300} draws its requests again"
 )
 OWN = ("vary", "half_width", "confidence", "run_requests", "most")
 

@@ -259,6 +259,7 @@ def _typo(name: str, known: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+@lru_cache(maxsize=1024)
 def _spelled(name: str) -> str | None:
     """Find the name that a spelling stands for: as it is, or in other words.
 

@@ -1,10 +1,10 @@
 """From the file of a plan to candidates that can be simulated, and every complaint about it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any
 
 from experiments.planning import keys
@@ -14,10 +14,10 @@ from experiments.planning.prices import usd_of_each
 from experiments.planning.traffic import resampling
 from experiments.study import faults
 from experiments.study.document import Loaded, Study, validate
-from experiments.study.errors import Problem, StudyError
-from experiments.study.grid import Setting, expand, fill_missing
-from experiments.study.keys import dotted
-from experiments.study.schema import all_keys, without_misspelt
+from experiments.study.errors import Problem, StudyError, show
+from experiments.study.grid import Setting, expand, fill_missing, substitute
+from experiments.study.keys import dotted, key_path
+from experiments.study.schema import all_keys, unknown_key, without_misspelt
 
 CANDIDATE_SECTIONS = ("model", "cluster", "engine", "calibration")
 LENGTH = 10_000
@@ -75,6 +75,7 @@ def read_plan(loaded: Loaded) -> PlanInput:
     prices = iter(usd_of_each(loaded, plan, pools))
     priced = tuple(_priced(plan, each, prices) for each in studies)
     _check_workload(loaded, plan)
+    _check_sensitivity(loaded, plan, priced)
     swept = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
     notes = [*loaded.notes]
     if study.cluster.pools is None and study.cluster.replicas != 1:
@@ -147,6 +148,25 @@ def _priced(plan: PlanStudy, study: Study, prices: Iterator[float]) -> Study:
         changes = {"replicas": 1, "gpu_usd_per_hour": pools[0].gpu_usd_per_hour}
     cluster = study.cluster.model_copy(update=changes)
     return study.model_copy(update={"cluster": cluster, "workload": workload})
+
+
+def _check_sensitivity(loaded: Loaded, plan: PlanStudy, candidates: Sequence[Study]) -> None:
+    """Refuse keys that there are not, and values that no candidate can have."""
+    whole = plan.resolved()
+    problems = []
+    for key, others in plan.sensitivity.items():
+        where, path = loaded.where(("sensitivity", key)), key_path(key)
+        if key not in all_keys(Study, whole):
+            problems.append(Problem(where, f"sensitivity.{key}: {unknown_key(Study, path, whole)}"))
+            continue
+        for other in others:
+            tried = (validate(substitute(one.resolved(), {key: other})) for one in candidates)
+            faulty = list(takewhile(lambda found: found[0] is None, tried))
+            if len(faulty) == len(candidates):
+                told = "; ".join(f"{dotted(at)}: {text}" for at, text in faulty[0][1])
+                problems.append(Problem(where, f"sensitivity.{key} = {show(other)}: {told}"))
+    if problems:
+        raise StudyError(faults.by_line(problems))
 
 
 def _check_workload(loaded: Loaded, plan: PlanStudy) -> None:

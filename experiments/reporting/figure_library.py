@@ -1,7 +1,7 @@
 """matplotlib, loaded for drawing alone.
 
 As it loads, it works out which keywords ``set`` of each kind of artist takes, and writes them into
-docstrings: a quarter of the time that loading takes. Whoever loads it here reads none of them.
+docstrings: more than a quarter of the time that it takes. Whoever loads it here reads none of them.
 """
 
 from matplotlib import artist as artists

@@ -10,13 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.recording.result import FINISHED, Result
-from sim.settings.cluster_config import ClientConfig
 from sim.settings.scenario import Scenario
 from sim.settings.shared_store import SharedStore
 from tests.sim import small
 from tests.sim.random_clusters import routers, workloads
-from tests.sim.test_against_reference import compare
-from tests.sim.test_tiers_against_reference import behind
+from tests.sim.test_tiers_against_reference import behind, brought, caching_engines
 from tests.tries import tries
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
@@ -25,7 +23,6 @@ from workloads.requests import Requests
 @st.composite
 def sharing(draw: st.DrawFn, below_host: bool = False) -> Scenario:
     some = st.sampled_from
-    seats = draw(st.integers(1, 12))
     router, router_settings = draw(routers())
     scenario = small.scenario(
         replicas=draw(some([1, 2, 2, 3])),
@@ -33,28 +30,13 @@ def sharing(draw: st.DrawFn, below_host: bool = False) -> Scenario:
         router_settings=router_settings,
         seed=draw(st.integers(0, 3)),
         version=draw(some(["0.33", "0.33", "0.32"])),
-        enable_prefix_caching=True,
-        async_scheduling=draw(st.booleans()),
-        idle_start_s=draw(some([0.0, 0.0, 2e-3])),
-        order=draw(some(["fcfs", "shortest_prompt", "priority"])),
-        max_num_seqs=seats,
-        max_num_batched_tokens=seats + draw(st.integers(0, 80)),
-        long_prefill_token_threshold=draw(some([0, 0, 7])),
-        block_size=draw(some([1, 4, 16])),
-        num_gpu_blocks=draw(st.integers(8, 80)),
-        watermark=draw(some([None, 0.0, 0.05])),
-        scheduler_reserve_full_isl=draw(st.booleans()),
-        long_prefill_limits_alone=draw(st.booleans()),
-        reuse_unhashed_first=draw(st.booleans()),
-        max_model_len=draw(some([40, 200, None])),
-        step_overhead_s=draw(some([0.0, 1e-3])),
+        **draw(caching_engines()),
         kv_offloading_size=1.0 if below_host else None,
         kv_connector_extra_config={
             "blocks_per_chunk": draw(some([1, 1, 2, 3])),
             "offload_prompt_only": draw(st.booleans()),
             "eviction_policy": draw(some(["lru", "arc"])) if below_host else "lru",
         },
-        client=ClientConfig(timeout_s=draw(some([None, None, 2e-3, 2e-2]))),
     )
     if below_host:
         scenario = behind(
@@ -81,17 +63,13 @@ def with_store(
 
 
 def checked(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Result:
-    """Compare every column, those of the store as well, and look at what laws say of it."""
-    result, expected = compare(scenario, requests, stop_s)
+    """See ``brought``; compare the store's columns too, and look at what laws say of it."""
+    result, expected = brought(scenario, requests, stop_s)
     columns, replicas = result.requests, result.replicas
     for row, seq in enumerate(expected["seqs"]):
         if columns["status"][row] == FINISHED:
-            assert columns["brought_tokens"][row] == seq.brought, row
             assert columns["store_tokens"][row] == seq.store_tokens, row
-            assert columns["loading_s"][row] == seq.loading_s, row
     done = columns["status"] == FINISHED
-    found = columns["cached_tokens"] + columns["brought_tokens"]
-    assert (found[done] < columns["prompt_tokens"][done]).all()
     engines = expected["world"].engines
     names = {"written": "wrote", "read": "read", "evicted": "evicted", "refused": "refused"}
     for name, attribute in names.items():
@@ -110,9 +88,6 @@ def checked(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Resu
     else:
         assert (columns["store_tokens"] == columns["brought_tokens"])[done].all()
     assert (columns["store_tokens"] <= columns["brought_tokens"])[done].all()
-    if done.all() and not columns["preemptions"].any():  # nothing is lost, nothing made
-        computed = result.total("computed_prefill_tokens")
-        assert computed + found.sum() == columns["prompt_tokens"].sum()
     return result
 
 

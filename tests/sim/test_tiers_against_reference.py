@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,31 @@ GROUPED: tuple[small.Windows, ...] = ((None, 6), (3, None), (None, 5, 5), (6, No
 
 
 @st.composite
+def caching_engines(draw: st.DrawFn) -> dict[str, Any]:
+    """Settings of engines that find prefixes, small enough that all of them come into play."""
+    some, seats = st.sampled_from, draw(st.integers(1, 12))
+    return {
+        "enable_prefix_caching": True,
+        "async_scheduling": draw(st.booleans()),
+        "idle_start_s": draw(some([0.0, 0.0, 2e-3])),
+        "order": draw(some(["fcfs", "shortest_prompt", "priority"])),
+        "max_num_seqs": seats,
+        "max_num_batched_tokens": seats + draw(st.integers(0, 80)),
+        "long_prefill_token_threshold": draw(some([0, 0, 7])),
+        "block_size": draw(some([1, 4, 16])),
+        "num_gpu_blocks": draw(st.integers(8, 80)),
+        "watermark": draw(some([None, 0.0, 0.05])),
+        "scheduler_reserve_full_isl": draw(st.booleans()),
+        "long_prefill_limits_alone": draw(st.booleans()),
+        "reuse_unhashed_first": draw(st.booleans()),
+        "max_model_len": draw(some([40, 200, None])),
+        "step_overhead_s": draw(some([0.0, 1e-3])),
+        "client": ClientConfig(timeout_s=draw(some([None, None, 2e-3, 2e-2]))),
+    }
+
+
+@st.composite
 def tiered(draw: st.DrawFn, grouped: bool = False) -> Scenario:
-    seats = draw(st.integers(1, 12))
     told: dict[str, object] = {}
     if grouped:
         block_size = draw(st.sampled_from([1, 4, 16]))
@@ -38,21 +62,7 @@ def tiered(draw: st.DrawFn, grouped: bool = False) -> Scenario:
     scenario = small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2])),
         version="0.33",
-        enable_prefix_caching=True,
-        async_scheduling=draw(st.booleans()),
-        idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
-        order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
-        max_num_seqs=seats,
-        max_num_batched_tokens=seats + draw(st.integers(0, 80)),
-        long_prefill_token_threshold=draw(st.sampled_from([0, 0, 7])),
-        **({"block_size": draw(st.sampled_from([1, 4, 16]))} | told),
-        num_gpu_blocks=draw(st.integers(8, 80)),
-        watermark=draw(st.sampled_from([None, 0.0, 0.05])),
-        scheduler_reserve_full_isl=draw(st.booleans()),
-        long_prefill_limits_alone=draw(st.booleans()),
-        reuse_unhashed_first=draw(st.booleans()),
-        max_model_len=draw(st.sampled_from([40, 200, None])),
-        step_overhead_s=draw(st.sampled_from([0.0, 1e-3])),
+        **(draw(caching_engines()) | told),
         kv_offloading_size=1.0,
         kv_connector_extra_config={
             "blocks_per_chunk": 1 if grouped else draw(st.sampled_from([1, 1, 2, 3])),
@@ -61,7 +71,6 @@ def tiered(draw: st.DrawFn, grouped: bool = False) -> Scenario:
             "max_tracker_size": draw(st.sampled_from([8, 64_000])),
             "offload_prompt_only": draw(st.booleans()),
         },
-        client=ClientConfig(timeout_s=draw(st.sampled_from([None, None, 2e-3, 2e-2]))),
     )
     block_s = draw(st.sampled_from([1e-6, 1e-4, 1e-3]))
     latency_s = draw(st.sampled_from([0.0, 1e-3, 3e-3]))
@@ -78,8 +87,10 @@ def behind(scenario: Scenario, chunks: int, block_s: float, latency_s: float = 0
     return replace(scenario, pools=(replace(pool, host=host, engine=engine),))
 
 
-def checked(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Result:
-    """Compare every column, those of the tier as well, and look at what laws say of it."""
+def brought(
+    scenario: Scenario, requests: Requests, stop_s: float = inf
+) -> tuple[Result, dict[str, Any]]:
+    """Compare every column, those of what is brought as well: nothing is lost, nothing made."""
     result, expected = compare(scenario, requests, stop_s)
     columns = result.requests
     for row, seq in enumerate(expected["seqs"]):
@@ -89,13 +100,19 @@ def checked(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Resu
     done = columns["status"] == FINISHED
     found = columns["cached_tokens"] + columns["brought_tokens"]
     assert (found[done] < columns["prompt_tokens"][done]).all()
+    if done.all() and not columns["preemptions"].any():
+        computed = result.total("computed_prefill_tokens")
+        assert computed + found.sum() == columns["prompt_tokens"].sum()
+    return result, expected
+
+
+def checked(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Result:
+    """See ``brought``; and look at what laws say of the tier."""
+    result, _ = brought(scenario, requests, stop_s)
     replicas = result.replicas
     assert (replicas["host_chunks_kept"] <= replicas["host_chunks"]).all()
     kept = replicas["host_chunks_stored"] - replicas["host_chunks_evicted"]
     assert kept.tolist() == replicas["host_chunks_kept"].tolist()
-    if done.all() and not columns["preemptions"].any():  # nothing is lost, nothing made
-        computed = result.total("computed_prefill_tokens")
-        assert computed + found.sum() == columns["prompt_tokens"].sum()
     return result
 
 

@@ -36,7 +36,7 @@ from sim.engine.tiers.store_links import StoreLinks
 from sim.engine.tiers.storing import Storing, StoringSettings
 from sim.engine.tiers.tiered import BelowSettings, Tiered
 from sim.engine.tiers.tiered_hybrid import TieredHybrid
-from sim.settings.pools import Pool
+from sim.settings.pools import SERVE, Pool
 from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
 
@@ -83,6 +83,13 @@ def make_store(pools: Iterable[Pool]) -> RemoteStore | None:
     """Return the empty store that replicas of these pools share; None: they share none."""
     store = next((pool.store for pool in pools if pool.store is not None), None)
     return None if store is None else RemoteStore(Lru(store.chunks), StoreLinks(store.latency_s))
+
+
+def block_groups(pool: Pool) -> list[BlockGroup]:
+    """Return groups of layers, as far as the cache of a pool tells them apart."""
+    if _several(pool):
+        return _kinds(pool)[0]
+    return [BlockGroup(1, pool.ledger.block_size, None, 0)]
 
 
 def _several(pool: Pool) -> bool:
@@ -274,6 +281,9 @@ CACHES: Final[dict[str, CacheKind]] = {
         _tiered_hybrid,
         _offloading,
     ),
+    "handed_hybrid": CacheKind(
+        lambda pool: pool.caches_several_groups and pool.role != SERVE, _tiered_hybrid
+    ),
     "hybrid": CacheKind(lambda pool: pool.caches_several_groups, _hybrid),
     "groups": CacheKind(_several, _groups),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
@@ -289,11 +299,12 @@ CACHES: Final[dict[str, CacheKind]] = {
 }
 """``states``: ``hybrid``, where layers keep a state; ``drafted_hybrid``: ``hybrid``, where only
 what is verified can be found; ``tiered_hybrid``: what the GPU has no more is in the host's memory;
-``hybrid``: layers that keep different tokens, in blocks that outlive
-their requests; ``groups``: the same where they do not; ``tiers``: what the GPU has no more is in
-the host's memory; ``store``: it is where all replicas find it; ``drafts``: blocks of what was
-verified outlive their requests; ``pipelined``: and those of steps under way can be found;
-``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
+``handed_hybrid``: other replicas read it, or fill it; ``hybrid``: layers that keep different
+tokens, in blocks that outlive their requests; ``groups``: the same where they do not; ``tiers``:
+what the GPU has no more is in the host's memory; ``store``: it is where all replicas find it;
+``drafts``: blocks of what was verified outlive their requests; ``pipelined``: and those of steps
+under way can be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only
+counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -16,9 +16,11 @@ until their lease ends; later the source is told at once, or when nobody reads t
 
 from collections.abc import Sequence as SequenceOf
 
+from sim.caches import block_groups
 from sim.clock import Clock
 from sim.engine.agenda import ANSWER, DELIVERY, TRANSFER
 from sim.engine.any_replica import AnyReplica
+from sim.engine.caches.block_groups import seen_blocks
 from sim.engine.loads import Connector
 from sim.engine.sequence import Sequence
 from sim.recording.handovers import Handover
@@ -100,6 +102,8 @@ class Disaggregated(Dispatch):
         self.clock = clock
         self._decode, self._prefill = decode, prefill
         self._pools, self._config, self._api = pools, config, api
+        groups = {pool.name: block_groups(pool) for pool in pools}
+        self._groups = [groups[pool.name] for pool in pools]
         self._handovers = recorder.begin_handovers()
         self._of: dict[Sequence, Handover] = {}  # of requests that have not left
         self._prompts: dict[Sequence, Handover] = {}  # of those whose prompt is computed
@@ -206,9 +210,8 @@ class Disaggregated(Dispatch):
         if handover is None:  # it was given up during its last step
             return
         handover.prefilled_s = now_s
-        size = self._pools[handover.source].ledger.block_size
         held_tokens = max(handover.prompt.prompt_tokens, handover.prompt.slots)
-        handover.kept_blocks = -(-held_tokens // size)
+        handover.kept_blocks = seen_blocks(self._groups[handover.source], 0, held_tokens)
         _as_at_source(handover)
         api, sequence = self._api, handover.sequence
         answered_s = now_s + api.output_s
@@ -247,8 +250,7 @@ class Disaggregated(Dispatch):
         self.clock.now_is(now_s)
         handover = self._to_load.pop(sequence)
         source, sink = handover.source, handover.sink
-        size = self._pools[sink].ledger.block_size
-        blocks = -(-sequence.prompt_tokens // size) - past // size
+        blocks = seen_blocks(self._groups[sink], past, sequence.prompt_tokens)
         link = self._link(source, sink)
         sequence.cached_tokens = handover.prompt.cached_tokens
         handover.blocks_s = now_s

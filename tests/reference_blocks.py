@@ -100,6 +100,14 @@ class Blocks:
     def need(self, tokens: int) -> int:
         return (tokens + self.size - 1) // self.size
 
+    def cached_tokens(self, seq: Seq) -> int:
+        """Tokens that are here of one that is not."""
+        return len(self.find(seq)) * self.size
+
+    def blocks_of(self, past: int, tokens: int) -> int:
+        """Blocks of the tokens behind the first ``past`` that somebody with ``tokens`` sees."""
+        return self.need(tokens) - past // self.size
+
     def most_held(self, tokens: int) -> int:
         if not self.several:
             return self.need(tokens)

@@ -38,6 +38,10 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         from tests.reference_tiers import TierEngine
 
         return TierEngine(pool)
+    if len(pool.ledger.layout.groups) > 1 and pool.role != "serve":
+        from tests.reference_grouped_loading import HandedEngine
+
+        return HandedEngine(pool)
     if len(pool.ledger.layout.groups) > 1 and pool.drafts is not None:
         from tests.reference_drafted_groups import DraftGroupsEngine, DraftHybridEngine
 

@@ -4,13 +4,14 @@ of its own, and each block knows what is in it.
 
 from math import inf
 
+from tests.reference_grouped_loading import GroupedLoading
 from tests.reference_host import Kept, Use
 from tests.reference_hybrid import HybridEngine
 from tests.reference_sequence import Block, Seq
 from tests.reference_tiers import TierEngine
 
 
-class GroupedTierEngine(TierEngine, HybridEngine):
+class GroupedTierEngine(GroupedLoading, TierEngine, HybridEngine):
     """One replica with a host. The chunk of group g at place p of a text: p * groups + g."""
 
     def __init__(self, pool) -> None:
@@ -96,55 +97,14 @@ class GroupedTierEngine(TierEngine, HybridEngine):
 
     def bring(self, seq: Seq, past: int, more: int, batch: dict) -> bool:
         total = past + more
-        tables, idle = [], []
-        for group, (size, _) in enumerate(self.groups):
-            gone = self.gone(group, total)
-            texts = [tuple(seq.text[: (at + 1) * size]) for at in range(gone, past // size)]
-            found = [self.there(group, text) for text in texts]
-            tables.append([None] * gone + found)
-            idle += [block for block in found if not block.holders]
-
-        def missing(tokens: int, capped: bool) -> int:
-            return len(idle) + sum(
-                max(0, min(-(-tokens // size), most if capped else tokens) - len(table))
-                for (size, _), most, table in zip(self.groups, self.most, tables, strict=True)
-            )
-
-        free = self.free - (self.watermark if self.running else 0)
-        if self.whole_fits and missing(seq.target, True) > free:
+        if not self.take(seq, past, total):
             return False
-        promised = sum(
-            self.still_wants(other, other.target)
-            for other in self.running + self.parked
-            if other.kv < other.target and other.loads != "cancelled"
-        )
-        if missing(total, False) + promised > free:
-            return False
-        for block in [block for table in tables for block in table if block is not None]:
-            block.holders += 1
-        for block in idle:
-            self.queue.remove(block)
-        seq.tables, seq.kv, seq.loads = tables, past, "loading"
-        if not seq.preemptions and not seq.status:
-            seq.cached = past
-        for table, (size, _) in zip(tables, self.groups, strict=True):
-            for _ in range(-(-total // size) - len(table)):
-                block = self.queue.pop(0)
-                block.text, block.holders = None, 1
-                table.append(block)
         self.waiting.remove(seq)
         self.parked.append(seq)
         self.loaded.append(seq)
         seq.brought_to, seq.loading_s = total, seq.loading_s - self.now_s
         self.fetch(seq, past, more)
         return True
-
-    def still_wants(self, seq: Seq, tokens: int) -> int:
-        """Blocks that it lacks of what it holds at most at a time."""
-        return sum(
-            max(0, min(-(-tokens // size), most) - len(table))
-            for (size, _), most, table in zip(self.groups, self.most, seq.tables, strict=True)
-        )
 
     def seat_loaded(self, seq: Seq, most: int, batch: dict) -> bool:
         self.name(seq, seq.brought_to)
@@ -217,17 +177,3 @@ class GroupedTierEngine(TierEngine, HybridEngine):
         super().after_offers()
         self.loaded = []
         self.ids = {seq: ids for seq, ids in self.ids.items() if seq in self.uses}
-
-    # --- who leaves
-    def leave(self, seq: Seq) -> None:
-        """Windows move on before others are told what there is, but not by the step in which
-        somebody was given up."""
-        self.name(seq, seq.kv)
-        in_flight = seq in self.unwanted and seq.in_step == self.formed
-        processed = seq.begun if in_flight else seq.kv
-        for group, ((_, window), table) in enumerate(zip(self.groups, seq.tables, strict=True)):
-            if window < inf:
-                behind = self.gone(group, processed)
-                self.give(table[:behind], self.windows_first)
-                table[:behind] = [None] * behind
-        super().leave(seq)

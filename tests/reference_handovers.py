@@ -108,7 +108,7 @@ class Handovers(World):
         least = self.scenario.kv_transfer.non_cached_tokens or 0
         far = self.roles[sink] == "decode"
         if far and least:
-            far = seq.prompt - len(engine.find(seq)) * engine.size >= least
+            far = seq.prompt - engine.cached_tokens(seq) >= least
         source = self.route_prompt(seq, now_s) if far else -1
         prompt = Seq(seq.row, seq.arrival_s, seq.prompt, 1, seq.priority, seq.text, 0, seq.prompt)
         if source < 0 or not self.engines[source].takes(prompt):
@@ -128,7 +128,8 @@ class Handovers(World):
 
     def prefilled(self, journey: Journey, now_s: float) -> None:
         journey.prefilled_s = now_s
-        journey.kept_blocks = len(journey.prompt.held)
+        prompt = journey.prompt
+        journey.kept_blocks = self.engines[journey.source].blocks_of(0, prompt.kv)
         journey.prompt.through = True
         api, prompt = self.scenario.api, journey.seq.prompt
         if api.output_s:
@@ -191,14 +192,14 @@ class Handovers(World):
         self.again = False
         return happens
 
-    def load(self, seq: Seq, found: int, now_s: float) -> None:
+    def load(self, seq: Seq, past: int, now_s: float) -> None:
         journey = self.journeys[seq]
         seq.cached = journey.prompt.cached
-        journey.blocks = len(seq.held) - found
+        journey.blocks = self.engines[journey.sink].blocks_of(past, seq.prompt)
         pools = self.pools[journey.source], self.pools[journey.sink]
         journey.link = link = link_of(self.scenario.kv_transfer, *pools)
         journey.blocks_s = now_s
-        journey.transferred_tokens = seq.prompt - found * self.engines[journey.sink].size
+        journey.transferred_tokens = seq.prompt - past
         journey.transferred_bytes = journey.blocks * link.block_bytes
         self.numbers[journey] = len(self.numbers)
         posted_s = now_s + (link.latency_s + journey.blocks * link.block_s)

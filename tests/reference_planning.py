@@ -225,7 +225,7 @@ class Planning(Blocks):
             block.holders += 1
         for block in idle:
             self.queue.remove(block)
-        here = len(found)
+        here = len(found) * self.size
         seq.held, seq.remote, seq.loads = found, False, "loading"
         assert self.grow(seq, seq.prompt, 0)
         self.waiting.remove(seq)

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from experiments.witness.drafts import drawn_drafts, in_groups
+from experiments.witness.drafts import Drafts, drawn_drafts, in_groups
 from experiments.witness.features import FEATURES, LACKED
-from experiments.witness.handover import drawn_handover
+from experiments.witness.handover import Handover, drawn_handover
 from experiments.witness.hybrid import CHUNKS, STATES, Hybrid, drawn_hybrid
 from experiments.witness.scenario import COARSE, FINE, Host, Price, Row, Scenario, Store
 from experiments.witness.sizes import TIGHT, USUAL, Sizes
@@ -44,7 +44,8 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     if STATES in on:
         size = max(size, 16)  # smaller ones would grow beside a state
     groups = _groups_of(rng, on, size) if "groups" in on else _Groups()
-    blocks += _more_blocks(groups, longest, STATES in on)
+    more = _more_blocks(groups, longest, STATES in on)
+    blocks += more
     if "groups" in on and drafts is not None:
         drafts = in_groups(drafts, rng, groups.windows, CHUNKS in on)
         blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
@@ -68,12 +69,20 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         caching=caching,
         host=host,
         store=_store(rng, host, count) if host is not None and "store" in on else None,
-        handover=drawn_handover(rng, longest, seats, size, drafts) if "handover" in on else None,
+        handover=_handover(rng, longest, seats, size, drafts, more) if "handover" in on else None,
         stages=_stages(rng) if "stages" in on else (),
         timeout=int(service * rng.choice([0.3, 2, 10])) + 1 if "aborts" in on else None,
         price=price,
         requests=_rows(arrivals, prompt, output, priority, streams),
     )
+
+
+def _handover(
+    rng: np.random.Generator, longest: int, seats: int, size: int, drafts: Drafts | None, more: int
+) -> Handover:
+    """A second engine, with so many blocks more for further groups."""
+    drawn = drawn_handover(rng, longest, seats, size, drafts)
+    return drawn._replace(blocks=drawn.blocks + more)
 
 
 def _host_of(rng: np.random.Generator, on: frozenset[str], blocks: int, needed: int) -> Host:
@@ -147,7 +156,8 @@ def _groups_of(rng: np.random.Generator, on: frozenset[str], size: int) -> _Grou
     windows, states = _groups(rng)
     if "caching" in on:
         return _Groups(windows, 0, drawn_hybrid(rng, on, windows, size))
-    return _Groups(windows, states if size >= 16 else 0)  # smaller ones would grow beside a state
+    kept = size >= 16 and "handover" not in on  # smaller ones would grow beside a state
+    return _Groups(windows, states if kept else 0)
 
 
 def _store(rng: np.random.Generator, host: Host, count: int) -> Store:

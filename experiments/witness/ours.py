@@ -60,7 +60,7 @@ def simulated(scenario: Scenario, version: str) -> Outcome:
     columns = result.requests
     steps = result.steps()
     if scenario.handover is not None:
-        return _of_two(result, scenario)
+        return _of_two(result, made.pools[1])
     hits = columns["cached_tokens"] + columns.get("brought_tokens", 0)
     started = ~np.isnan(columns["first_scheduled_s"])
     return Outcome(
@@ -174,7 +174,7 @@ def _side(pool: Pool, role: str, seats: int, budget: int, blocks: int) -> Pool:
     )  # fmt: skip
 
 
-def _of_two(result: Result, scenario: Scenario) -> Outcome:
+def _of_two(result: Result, sink: Pool) -> Outcome:
     """Of an engine that prefills, and one that decodes."""
     columns, steps = result.requests, result.steps()
     rows = [
@@ -185,9 +185,7 @@ def _of_two(result: Result, scenario: Scenario) -> Outcome:
         )
     ]  # fmt: skip
     first = int((steps["replica"] == 0).sum())
-    size = scenario.block_size
-    prompts, moved = columns["prompt_tokens"], columns["transferred_tokens"]
-    blocks = -(-prompts // size) - (prompts - moved) // size
+    blocks = columns["transferred_bytes"] // sink.ledger.block_bytes
     return Outcome(
         first=_ticks(columns["first_token_s"]),
         finish=_ticks(columns["finish_s"]),

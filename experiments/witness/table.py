@@ -14,6 +14,7 @@ Tallies = Mapping[str, Mapping[str, Any]]
 FAMILIES = {
     "drafts groups": "Drafts in several groups of the KV cache",
     "handover drafts": "Drafts with prefill and decode in two engines",
+    "handover groups": "Prefill and decode in two engines, several groups of the KV cache",
     "host groups": "KV in the host's memory, in several groups",
     "groups": "Several groups of the KV cache",
     "store": "KV in a store below the host's memory",

@@ -7,6 +7,7 @@ from hardware.memory.kv_layout import KvGroup
 from sim.conformance.cases import TICK_S, Case, case, fitting, spans_of
 from sim.conformance.drive import ABORTS, STUCK
 from sim.conformance.error import in_case
+from sim.conformance.handing import Handing
 from sim.conformance.schedulers import ALIKE, AT_ONCE, BLIND, check_one
 from sim.conformance.watch import BLOCKS, LIMITS, PREEMPTION
 from sim.engine.caches.block_groups import BlockGroup
@@ -52,11 +53,18 @@ def check_cache(kind: str, cases: int = 40) -> tuple[str, ...]:
 
 
 def _count(told: Case) -> Scheduler:
-    return _scheduler(told, BlockPool(told.num_blocks, told.block_size))
+    return _handing(told, _scheduler(told, BlockPool(told.num_blocks, told.block_size)))
 
 
 def _prefix(told: Case) -> Scheduler:
-    return _scheduler(told, _prefix_cache(told))
+    return _handing(told, _scheduler(told, _prefix_cache(told)))
+
+
+def _handing(told: Case, scheduler: Scheduler) -> Scheduler:
+    """The same; in every second case prompts come from elsewhere, and go there."""
+    if told.number % 2:
+        scheduler.connect(Handing(told.number % 5, told.settings.ahead))
+    return scheduler
 
 
 def _prefix_cache(told: Case) -> PrefixCache:
@@ -68,11 +76,13 @@ def _prefix_cache(told: Case) -> PrefixCache:
 
 
 def _groups(told: Case) -> Scheduler:
+    """Full attention beside windows, and where nothing is handed over a state."""
     size, ahead = told.block_size, told.settings.ahead
     windowed = KvGroup(layers=1, block_tokens=size, window=3 * size)
     most = windowed.most_blocks(1 << 20, told.settings.token_budget * (1 + ahead))
     groups = [BlockGroup(1, size, None, 1 << 40), BlockGroup(2, size, windowed.window, most)]
-    return _scheduler(told, GroupedPool(3 * told.num_blocks, groups, 1, lag=ahead))
+    pool = GroupedPool(3 * told.num_blocks, groups, 1 - told.number % 2, lag=ahead)
+    return _handing(told, _scheduler(told, pool))
 
 
 def _hybrid(told: Case) -> Scheduler:
@@ -128,15 +138,30 @@ def _tiers(told: Case) -> Scheduler:
     return scheduler
 
 
-def _tiered_hybrid(told: Case) -> Scheduler:
-    """A host as in ``_tiers`` behind full attention and windows, in chunks of one block."""
+def _handed_hybrid(told: Case) -> Scheduler:
+    """Full attention and windows, whose blocks come from elsewhere and go there."""
+    scheduler, _, _ = _loading_hybrid(told)
+    scheduler.connect(Handing(told.number % 5, told.settings.ahead))
+    return scheduler
+
+
+def _loading_hybrid(told: Case) -> tuple[Scheduler, list[BlockGroup], int]:
+    """A scheduler with a cache of full attention and windows that are held before they are filled,
+    its groups, and what the windows keep."""
     number, size, ahead = told.number, told.block_size, told.settings.ahead
     windowed = KvGroup(layers=1, block_tokens=size, window=3 * size)
     most = windowed.most_blocks(1 << 20, told.settings.token_budget * (1 + ahead))
     groups = [BlockGroup(1, size, None, 1 << 40), BlockGroup(2, size, windowed.window, most)]
     retention = (DENSE, 0, 4 * size)[number % 3]
     hybrid = HybridSettings(spans_of(told, 1), True, True, ahead, retention, True)
-    scheduler = _scheduler(told, TieredHybrid(3 * told.num_blocks, groups, ahead, hybrid))
+    pool = TieredHybrid(3 * told.num_blocks, groups, ahead, hybrid)
+    return _scheduler(told, pool), groups, retention
+
+
+def _tiered_hybrid(told: Case) -> Scheduler:
+    """A host as in ``_tiers`` behind full attention and windows, in chunks of one block."""
+    number, size, ahead = told.number, told.block_size, told.settings.ahead
+    scheduler, groups, retention = _loading_hybrid(told)
     settings = OffloadSettings(
         blocks_per_chunk=1, block_size=size, block_s=TICK_S / 4, latency_s=number % 5 * TICK_S,
         together=0.75, store_threshold=2 * (number % 3 == 0), offload_prompt_only=number % 4 > 0,
@@ -170,6 +195,7 @@ OF_CASES: Final[Mapping[str, Callable[[Case], Scheduler]]] = {
     "count": _count,
     "prefix": _prefix,
     "groups": _groups,
+    "handed_hybrid": _handed_hybrid,
     "hybrid": _hybrid,
     "states": _states,
     "tiers": _tiers,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from hardware.engines.versions import version_key
 from model.caches import HEADS
 from sim.settings.pools import DECODE, PREFILL, Pool
 from sim.settings.registry import policy
@@ -25,6 +26,11 @@ PER_DESCRIPTOR_US = 1.0
 much (https://github.com/vllm-project/vllm/issues/55434)."""
 LEASE_S = 30.0
 """vLLM's default of ``kv_lease_duration`` since 0.22."""
+
+GROUPS_SINCE = "0.22"
+"""Version since which a KV connector that can keeps several groups of the cache, if nobody says
+otherwise (``supports_hma`` in vllm/config/vllm.py); NixlConnector's windows hand over what they
+still hold (``get_sw_clipped_blocks``)."""
 
 Seconds = Annotated[float, Field(ge=0, le=1e4)]
 
@@ -110,7 +116,13 @@ def link_of(config: KvTransferConfig, source: Pool, sink: Pool) -> Link:
 
 
 def _descriptors(pool: Pool) -> int:
-    """One for each layer with a cache, a drafter's too, and each of its keys and values."""
+    """One for each layer with a cache, a drafter's too, and each of its keys and values.
+
+    Layers of several groups share the memory of one, whose blocks have their places by turns.
+    """
+    groups = pool.ledger.layout.groups
+    if len(groups) > 1:
+        return 2 * max(group.layers for group in groups)
     spec = pool.spec if pool.drafts is None else pool.drafts.memory.beside(pool.spec)
     kept = {cache: layers for cache, layers in spec.caches.items() if cache.kept}
     return sum(layers * (2 if cache.kind == HEADS else 1) for cache, layers in kept.items())
@@ -144,17 +156,12 @@ def check_transfers(pools: Sequence[Pool], config: KvTransferConfig) -> None:
 
 def _check_pair(source: Pool, sink: Pool) -> None:
     for pool in (source, sink):
-        groups = pool.ledger.layout.groups
         if not policy(pool.engine.scheduler).cuts_prompts:
             raise ValueError(
                 f"pool {pool.name}: engine.scheduler = {pool.engine.scheduler} with role: "
                 f"{pool.role}, expected chunked_prefill"
             )
-        if len(groups) != 1 or groups[0].state:
-            raise ValueError(
-                f"pool {pool.name}: role: {pool.role} is not modelled for {pool.spec.name}, whose "
-                "KV cache has several groups, expected layers that keep equally much"
-            )
+        _check_groups(pool)
     if source.ledger.block_size != sink.ledger.block_size:
         raise ValueError(
             f"pool {sink.name}: engine.block_size = {sink.ledger.block_size}, but "
@@ -165,8 +172,48 @@ def _check_pair(source: Pool, sink: Pool) -> None:
             f"pool {sink.name}: engine.kv_cache_dtype = {sink.engine.kv_cache_dtype}, but "
             f"{source.engine.kv_cache_dtype} in pool {source.name}, expected the same"
         )
+    if source.ledger.layout.groups != sink.ledger.layout.groups:
+        raise ValueError(
+            f"pool {sink.name}: {_groups_text(sink)}, but {_groups_text(source)} in pool "
+            f"{source.name}, expected the same groups of the KV cache in both: the same "
+            "engine.disable_hybrid_kv_cache_manager and engine.version"
+        )
     _check_drafters(source, sink)
     _check_ranks(source, sink)
+
+
+def _check_groups(pool: Pool) -> None:
+    """Raise ValueError where nobody hands over what a cache of several groups holds."""
+    groups = pool.ledger.layout.groups
+    where = f"pool {pool.name}: role: {pool.role} with {pool.spec.name}, whose KV cache has"
+    if any(group.state for group in groups):
+        raise ValueError(
+            f"{where} layers with a state: handing states over is not modelled, expected a model "
+            "whose layers keep tokens"
+        )
+    if len(groups) == 1:
+        return
+    unified = "engine.disable_hybrid_kv_cache_manager: true"
+    if any(cache.kind != HEADS for cache in pool.spec.caches):
+        raise ValueError(
+            f"{where} several groups, and not of keys and values alone: not modelled, expected one "
+            f"group, or where layers have windows {unified}"
+        )
+    if version_key(pool.engine.version) < version_key(GROUPS_SINCE):
+        raise ValueError(
+            f"{where} several groups, and engine.version = {pool.engine.version}: before "
+            f"{GROUPS_SINCE} vLLM takes one group with a KV connector, expected {unified}, or "
+            f"{GROUPS_SINCE} or later"
+        )
+    if pool.drafts is not None:
+        raise ValueError(
+            f"{where} several groups, and engine.speculative: drafts there are not modelled, "
+            f"expected none, or {unified}"
+        )
+
+
+def _groups_text(pool: Pool) -> str:
+    return ", ".join(map(str, pool.ledger.layout.groups))
 
 
 def _check_drafters(source: Pool, sink: Pool) -> None:

@@ -35,10 +35,18 @@ def with_roles(
     )  # fmt: skip
 
 
+GROUPS = ((None, 5), (30, 9, None), (7, 40), (None, small.CHUNK, small.CHUNK), (None, 5, 5))
+"""Windows of layers that do not keep equally much."""
+
+
 @st.composite
-def disaggregated(draw: st.DrawFn) -> Scenario:
+def disaggregated(
+    draw: st.DrawFn, windows: tuple[tuple[int | None, ...], ...] = ((None, None),)
+) -> Scenario:
     whole = st.sampled_from
     size = draw(whole([1, 4, 16]))
+    layers = draw(whole(windows))
+    version = draw(whole(["0.33", "0.33", "0.22"]))
     common = {
         "router": draw(whole(PLAIN_ROUTERS)),
         "seed": draw(st.integers(0, 3)),
@@ -55,10 +63,16 @@ def disaggregated(draw: st.DrawFn) -> Scenario:
 
     def pool() -> Scenario:
         seats = draw(st.integers(1, 12))
+        retention = draw(whole([None, "dense", 0, 3 * size]))
+        caching = draw(st.booleans())
+        keeps = caching and len({*layers}) > 1 and version != "0.22"
         return small.scenario(
             **common,
+            windows=layers,
+            version=version,
+            prefix_cache_retention_interval=retention if keeps else None,
             replicas=draw(whole([1, 1, 2, 3])),
-            enable_prefix_caching=draw(st.booleans()),
+            enable_prefix_caching=caching,
             async_scheduling=draw(st.booleans()),
             idle_start_s=draw(whole([0.0, 0.0, 2e-3])),
             order=draw(whole(["fcfs", "shortest_prompt", "priority"])),

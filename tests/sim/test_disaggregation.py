@@ -206,9 +206,6 @@ def test_impossible_pairs_are_refused() -> None:
     wider = pair(sink={"block_size": 8}).pools
     with pytest.raises(ValueError, match="block_size = 8, but 4 in pool p0"):
         check_transfers(wider, SLOW)
-    windows = pair(source={"windows": (None, 5)}).pools
-    with pytest.raises(ValueError, match="several groups"):
-        check_transfers(windows, SLOW)
     v0 = pair(source={"scheduler": "prefill_first"}).pools
     with pytest.raises(ValueError, match="expected chunked_prefill"):
         check_transfers(v0, SLOW)

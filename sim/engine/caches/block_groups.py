@@ -64,6 +64,16 @@ class BlockGroup:
         return (computed - self.window + 1) // self.block_size
 
 
+def seen_blocks(groups: list[BlockGroup], past: int, computed: int) -> int:
+    """Blocks of whoever has computed so many tokens, in all groups, that windows have not left
+    behind, less those of the first ``past`` tokens."""
+    blocks = 0
+    for group in groups:
+        first = max(group.behind(computed), past // group.block_size)
+        blocks += group.count * max(group.taken(computed) - first, 0)
+    return blocks
+
+
 class BlockCalendar:
     """Blocks that decoding sequences take and give back, by step, in groups that are alike."""
 

@@ -63,6 +63,27 @@ class GroupedPool(BlockPool):
         """See ``BlockPool``: of what is taken now, windows have left nothing behind yet."""
         return max(self.lacks(whole_tokens), self.blocks(tokens))
 
+    def load_asks(self, tokens: int, loaded: int, whole: bool) -> int:
+        """See ``BlockPool``: what windows have left behind by then is not loaded."""
+        blocks = 0
+        for group in self.groups:
+            taken = min(group.taken(tokens), group.most) if whole else group.taken(tokens)
+            blocks += group.count * max(taken - group.behind(loaded), 0)
+        return blocks
+
+    def remaining(self, target_tokens: int, held_tokens: int) -> int:
+        """See ``BlockPool``."""
+        blocks = 0
+        for group in self.groups:
+            most = min(group.taken(target_tokens), group.most)
+            blocks += group.count * max(most - group.taken(held_tokens), 0)
+        return blocks
+
+    def hold(self, sequence: Sequence, tokens: int) -> None:
+        """See ``BlockPool``."""
+        sequence.settled_tokens = sequence.begun_tokens = tokens
+        self.free -= self.held_by(sequence, tokens)
+
     def start(self, sequence: Sequence, tokens: int) -> None:
         """One that holds nothing takes blocks of its first tokens."""
         sequence.settled_tokens = sequence.begun_tokens = 0
@@ -83,6 +104,12 @@ class GroupedPool(BlockPool):
         """See ``BlockPool``."""
         computed = sequence.begun_tokens if self.lag else sequence.kv_tokens
         sequence.settled_tokens = max(sequence.settled_tokens, computed)
+
+    def stay(self, sequence: Sequence, step: int) -> None:
+        """See ``BlockPool``: a window moves on before others are told which blocks there are."""
+        computed = sequence.kv_tokens
+        self.free += self._behind(computed) - self._behind(sequence.settled_tokens)
+        sequence.settled_tokens = computed
 
     def end(self, sequences: list[Sequence], step: int) -> None:
         """These let go of their blocks."""

@@ -50,14 +50,6 @@ class TieredHybrid(HybridCache):
             blocks += group.count * max((min(taken, group.most) if whole else taken) - here, 0)
         return blocks
 
-    def remaining(self, target_tokens: int, held_tokens: int) -> int:
-        """See ``BlockPool``."""
-        blocks = 0
-        for group in self.groups:
-            most = min(group.taken(target_tokens), group.most)
-            blocks += group.count * max(most - group.taken(held_tokens), 0)
-        return blocks
-
     def hold(self, sequence: Sequence, tokens: int) -> None:
         """See ``BlockPool``."""
         found = self._found(tokens)
@@ -79,18 +71,22 @@ class TieredHybrid(HybridCache):
             sequence.cached_tokens = self._hit
         self._hits = []
 
-    def end(self, sequences: list[Sequence], step: int) -> None:
+    def stay(self, sequence: Sequence, step: int) -> None:
         """See ``BlockPool``: a window moves on before the connector is told which blocks there are
         (``Scheduler._connector_finished``), but not past what a step computes in which somebody was
         given up (``num_in_flight_tokens``)."""
+        computed = processed = sequence.kv_tokens
+        if sequence in self._cut_short:
+            self._cut_short.remove(sequence)
+            processed = sequence.begun_tokens
+        self.fill(sequence, computed)
+        self.leave_behind(sequence, processed, computed)
+
+    def end(self, sequences: list[Sequence], step: int) -> None:
+        """See ``BlockPool``."""
         for sequence in sorted(sequences, key=_admission):
-            computed = processed = sequence.kv_tokens
-            if sequence in self._cut_short:
-                self._cut_short.remove(sequence)
-                processed = sequence.begun_tokens
-            self.fill(sequence, computed)
-            self.leave_behind(sequence, processed, computed)
-            self._release(sequence, computed)
+            self.stay(sequence, step)
+            self._release(sequence, sequence.kv_tokens)
 
     def cut_short(self, sequence: Sequence) -> None:
         """See ``BlockPool``."""

@@ -29,7 +29,7 @@ class ColdStart(Machine):
 
 def priced_machine(pool: Pool) -> Machine:
     """Return a machine whose steps take as long as they cost, drafts and a cold start included."""
-    machine, first_s = _priced(pool), pool.engine.first_request_s
+    machine, first_s = steady_machine(pool), pool.engine.first_request_s
     return ColdStart(machine, first_s) if first_s else machine
 
 
@@ -41,7 +41,8 @@ def calm_s(pool: Pool) -> float:
     return 0.9 * pool.price.prices.shortest_s()  # ends are rounded
 
 
-def _priced(pool: Pool) -> Machine:
+def steady_machine(pool: Pool) -> Machine:
+    """Return the same without a cold start, for an engine that is alone."""
     cost, plan = pool.draft_cost, pool.drafts
     if cost is None or plan is None:
         return Priced(pool.price.prices)

@@ -65,7 +65,7 @@ class Lockstep(GoesOn):
         """How many steps it has at most; 0: none is under way."""
         self._ends_s = array("d")
         rows = 0 if drafted is None else 1 + drafted.around.drafting.tokens
-        self._dummies = [_dummy(len(loop.scheduler.batch.reads), rows) for loop in loops]
+        self._dummies = [dummy(len(loop.scheduler.batch.reads), rows) for loop in loops]
 
     def go_on(self, now_s: float, stop_s: float) -> float:
         """Go on from ``now_s``, when the step under way ends; return when to be woken.
@@ -206,7 +206,7 @@ class Lockstep(GoesOn):
         return end_s
 
 
-def _dummy(classes: int, rows: int) -> Batch:
+def dummy(classes: int, rows: int) -> Batch:
     """Rows that are computed for the others' sake, one without drafts: they attend nothing, and go
     on for ever."""
     batch = Batch(classes)

@@ -12,6 +12,7 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
 from model.mlps.experts import Experts
 from model.spec import DecoderSpec
+from sim.ceilings import ceilings_of
 from sim.recording import recorder
 from sim.recording.result import FINISHED
 from sim.settings.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
@@ -161,6 +162,16 @@ def test_whoever_has_nothing_computes_the_rows_of_one_sequence() -> None:
     ]  # fmt: skip
     assert of_rank[0][:3] == [(0, 0, 0, 0), (1, 0, 4, 4), (1, 0, 4, 4)]
     assert of_rank[1][:3] == [(0, 1, 4, 0)] * 3
+
+
+def test_ceilings_with_drafts_count_what_ranks_do_together() -> None:
+    """A request that is alone is hardly below: its context, and the steps of its prompt."""
+    scenario = predicting(dp=4, num_gpu_blocks=512)
+    result = simulate(scenario, small.requests([0.0], [8], [401])).requests
+    token_s = (result["finish_s"][0] - result["first_token_s"][0]) / 400
+    assert 0.9 * token_s < ceilings_of(scenario.pool)["fastest_token_s"] < token_s
+    cold = predicting(dp=1, first_request_s=1.0)
+    assert ceilings_of(cold.pool) == ceilings_of(predicting(dp=1).pool)
 
 
 def test_ranks_share_the_experts_of_a_drafter() -> None:

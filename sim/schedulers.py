@@ -3,6 +3,8 @@
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
 from sim.caches import Place, make_cache, make_connector
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.deferring_prefill import DeferringPrefill
 from sim.engine.drafts.drafted_handover import DraftedHandover
 from sim.engine.drafts.drafted_prefill import DraftedPrefill
 from sim.engine.drafts.drafting import Acceptance
@@ -52,10 +54,19 @@ def make_scheduler(
         return make(cache, queue, settings, acceptance or Acceptance())
     if pool.pipeline is not None:
         return PipelinedPrefill(cache, queue, settings)
-    made = built(policy(engine.scheduler), engine.scheduler_settings, cache, queue, settings)
+    kind = policy(engine.scheduler)
+    if kind is ChunkedPrefill and _defers(pool):
+        kind = DeferringPrefill
+    made = built(kind, engine.scheduler_settings, cache, queue, settings)
     if (connector := make_connector(pool, place)) is not None:
         made.connect(connector)
     return made
+
+
+def _defers(pool: Pool) -> bool:
+    """Whether blocks of a step under way are given to nobody, as KV comes from elsewhere."""
+    at = version_key(pool.engine.version)
+    return pool.role != SERVE and pool.async_scheduling and vllm().defaults.defers_frees.at(at)
 
 
 def facts_of(pool: Pool) -> ReplicaFacts:

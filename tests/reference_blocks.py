@@ -58,6 +58,11 @@ class Blocks:
         self.parked: list[Seq] = []  # whoever loads
         self.kept: list[Seq] = []  # who has ended, and has blocks that others read
         self.told: list[Seq] = []  # whose blocks were filled or read, unknown as well
+        chunked = engine.scheduler == "chunked_prefill"
+        connected = pool.role != "serve" and version_key(engine.version) >= (0, 30)
+        self.defers = chunked and connected and engine.async_scheduling
+        self.flying: set[Seq] = set()  # who is in the step under way, where that matters
+        self.blocked = False  # whether somebody waits for its end
         self.load = None  # what happens when blocks for a whole prompt are there
         self.drop_unloaded = None  # and when one leaves that has not come so far
 

@@ -115,15 +115,19 @@ class Engine(Planning):
             self.learn()
         batch = self.form(now_s)
         self.left = len(self.waiting) + len(self.parked)
-        if self.catch_up(batch) and batch is None:
+        news = self.catch_up(batch) or self.blocked
+        if news and batch is None:
             batch = self.form(now_s)
             self.left = len(self.waiting) + len(self.parked)
         if self.ahead and self.has_ended:
             self.show(now_s)
         self.has_ended = False
         self.step = batch
+        self.flying = set()
         if batch is None:
             return None
+        if self.defers:
+            self.flying = {*batch["decodes"], *batch["wasted"], *(c[0] for c in batch["chunks"])}
         if self.kind != "chunked_prefill" and not batch["chunks"]:
             batch["decodes"] = [seq for seq in self.running if seq.decoding]
         for seq, _, _ in batch["chunks"]:

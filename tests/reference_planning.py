@@ -9,11 +9,13 @@ from tests.reference_sequence import Seq
 class Planning(Blocks):
     """Who is in the next step, and with how many tokens."""
 
-    def throw_out_one(self, batch: dict) -> None:
+    def victim(self) -> Seq:
         if self.order == "priority":
-            victim = max(self.running, key=lambda s: (s.priority, s.arrival_s, s.row))
-        else:
-            victim = self.running[-1]
+            return max(self.running, key=lambda s: (s.priority, s.arrival_s, s.row))
+        return self.running[-1]
+
+    def throw_out_one(self, batch: dict) -> None:
+        victim = self.victim()
         if victim.over:
             self.cut_off(victim)
             batch["closed"] = True
@@ -81,6 +83,7 @@ class Planning(Blocks):
         if self.kind == "chunked_prefill":
             self.form_chunked(batch)
             if not batch["chunks"] and not batch["decodes"]:
+                self.flying = set()
                 if not batch["preempted"] and not batch["closed"]:
                     return None
                 self.catch_up(batch)
@@ -142,6 +145,7 @@ class Planning(Blocks):
     def form_chunked(self, batch: dict) -> None:
         """As vLLM v1's loop over running requests, and then over waiting ones."""
         self.formed += 1
+        self.blocked = False
 
         def left() -> int:
             return self.budget - len(batch["decodes"]) - sum(c[1] for c in batch["chunks"])
@@ -170,9 +174,14 @@ class Planning(Blocks):
                 continue
             idle.remove(seq)
             while seq in self.running and not self.grow(seq, seq.kv + tokens, seq.kv):
+                if self.victim() in self.flying:
+                    self.blocked = True
+                    break
                 before = [other for other in idle if other in self.running]
                 self.throw_out_one(batch)
                 missed += sum(other not in self.running for other in before) * self.misses
+            if self.blocked:
+                break
             if seq not in self.running:
                 if self.serves_behind_victim:
                     continue

@@ -37,7 +37,7 @@ NAMED = (
         "priority", "0.10", "0.10", "who was thrown out stays in the step that it was in already"
     ),
     Named("handover priority", "0.18", "0.30", "who has blocks waits behind who does not fit"),
-    Named("ahead handover", "0.27", "", "who is thrown out loses the token that is under way"),
+    Named("ahead handover", "0.27", "0.29", "who is thrown out loses the token that is under way"),
     Named("ahead store", "0.32", "", "the store is asked while the step before is computed"),
 )
 """docs/witness.md has the lines; without ``until`` the newest release still does."""

@@ -101,6 +101,8 @@ class Config:
         )  # fmt: skip
         if drafts or scenario.get("hybrid"):  # where there is no GPU it may have been taken back
             config.scheduler_config.async_scheduling = scenario["ahead"]
+        if scenario.get("handover") and hasattr(Scheduler, "_request_blocks_can_be_freed"):
+            config.scheduler_config.async_scheduling = scenario["ahead"]  # it defers what it frees
         if drafts:
             config.speculative_config.method = drafts["method"]
             config.scheduler_config.max_num_scheduled_tokens = scenario["budget"]

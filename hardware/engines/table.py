@@ -81,6 +81,7 @@ class Defaults(_Part):
     lru_ranks_requests: Dated[bool]
     offers_chunks_again: Dated[bool]
     tiers_end_behind_offers: Dated[bool]
+    defers_frees: Dated[bool]
     reuse_unhashed_first: Dated[bool]
     reuse_unhashed_first_of_windows: Dated[bool]
     prefix_cache_retention_interval: Dated[NonNegativeInt | Literal["dense"]]

@@ -88,8 +88,7 @@ class ChunkedPrefill(Scheduler):
 
     def _serve(self, batch: Batch) -> None:
         """Let those who run have their tokens and blocks."""
-        ordered = self.waiting.by_priority or self.pool.in_order or self.pool.remembers
-        if ordered and self._falls_short():
+        if self._in_order() and self._falls_short():
             self._serve_in_order(batch)
         else:
             if self.decoding.count:
@@ -98,6 +97,10 @@ class ChunkedPrefill(Scheduler):
                 self.continue_prompts(batch)
         if self.pool.in_order:
             self.decoding.serve()
+
+    def _in_order(self) -> bool:
+        """Whether it matters in which order requests are served, where something falls short."""
+        return self.waiting.by_priority or self.pool.in_order or self.pool.remembers
 
     def _nobody(self, batch: Batch) -> bool:
         return not self.decoding.count and not batch.chunks
@@ -174,12 +177,16 @@ class ChunkedPrefill(Scheduler):
             passed.discard(sequence)
             while blocks > pool.free and sequence in running:
                 victim = self.victim()
+                if not self._may_stop(victim):
+                    break
                 budget += self._tokens_of(victim, batch)
                 missed += self.misses_behind_victim and victim in passed
                 self.preempt_one(batch, decodes_ready=False)
             if sequence not in running:
                 if self.serves_behind_victim:
                     continue
+                break
+            if blocks > pool.free:
                 break
             pool.take(blocks)
             budget -= tokens
@@ -193,6 +200,10 @@ class ChunkedPrefill(Scheduler):
             self._pause(sequence)
         served.clear()
         self._fill(batch)
+
+    def _may_stop(self, victim: Sequence) -> bool:
+        """Whether its blocks are free at once if it is thrown out."""
+        return True
 
     def _tokens_of(self, sequence: Sequence, batch: Batch) -> int:
         """What a request was given in the round under way."""

@@ -85,11 +85,12 @@ def make_store(pools: Iterable[Pool]) -> RemoteStore | None:
     return None if store is None else RemoteStore(Lru(store.chunks), StoreLinks(store.latency_s))
 
 
-def block_groups(pool: Pool) -> list[BlockGroup]:
-    """Return groups of layers, as far as the cache of a pool tells them apart."""
+def block_groups(pool: Pool) -> tuple[list[BlockGroup], int]:
+    """Return groups of layers, as far as the cache of a pool tells them apart, and the blocks of a
+    request where others keep a state."""
     if _several(pool):
-        return _kinds(pool)[0]
-    return [BlockGroup(1, pool.ledger.block_size, None, 0)]
+        return _kinds(pool)
+    return [BlockGroup(1, pool.ledger.block_size, None, 0)], 0
 
 
 def _several(pool: Pool) -> bool:

@@ -26,7 +26,7 @@ from sim.engine.sequence import Sequence
 from sim.recording.handovers import Handover
 from sim.recording.run import Recorder
 from sim.routers.router import Router
-from sim.settings.kv_transfer import KvTransferConfig, Link, link_of
+from sim.settings.kv_transfer import KvTransferConfig, Link, last_tokens, link_of
 from sim.settings.pools import DECODE, PREFILL, Pool
 from sim.settings.scenario import ApiTime
 from sim.sight import show_replicas
@@ -104,6 +104,7 @@ class Disaggregated(Dispatch):
         self._pools, self._config, self._api = pools, config, api
         groups = {pool.name: block_groups(pool) for pool in pools}
         self._groups = [groups[pool.name] for pool in pools]
+        self._left_out = [last_tokens(pool) for pool in pools]
         self._handovers = recorder.begin_handovers()
         self._of: dict[Sequence, Handover] = {}  # of requests that have not left
         self._prompts: dict[Sequence, Handover] = {}  # of those whose prompt is computed
@@ -139,9 +140,8 @@ class Disaggregated(Dispatch):
             self.replicas[sink].submit(sequence)
             return sink
         prefill.sent(source)
-        prompt = Sequence(
-            sequence.request, sequence.arrival_s, sequence.prompt_tokens, 1, sequence.priority
-        )
+        tokens = sequence.prompt_tokens - self.left_out(sequence, sink)
+        prompt = Sequence(sequence.request, sequence.arrival_s, tokens, 1, sequence.priority)
         handover = Handover(sequence, prompt, source, sink)
         self._of[sequence] = self._prompts[prompt] = handover
         self._lent.add(prompt)
@@ -211,7 +211,8 @@ class Disaggregated(Dispatch):
             return
         handover.prefilled_s = now_s
         held_tokens = max(handover.prompt.prompt_tokens, handover.prompt.slots)
-        handover.kept_blocks = seen_blocks(self._groups[handover.source], 0, held_tokens)
+        groups, states = self._groups[handover.source]
+        handover.kept_blocks = seen_blocks(groups, 0, held_tokens) + states
         _as_at_source(handover)
         api, sequence = self._api, handover.sequence
         answered_s = now_s + api.output_s
@@ -245,17 +246,23 @@ class Disaggregated(Dispatch):
         """Tell whether another replica has the cache of a prompt, and nobody has read it."""
         return sequence in self._to_load
 
+    def left_out(self, sequence: Sequence, sink: int) -> int:
+        """Return how many tokens of a prompt are left to the decoding replica."""
+        tokens = self._left_out[sink]
+        return tokens if sequence.prompt_tokens > tokens else 0
+
     def load(self, sequence: Sequence, past: int, now_s: float) -> None:
         """The sink has blocks for the whole prompt; those of its first ``past`` tokens are full."""
         self.clock.now_is(now_s)
         handover = self._to_load.pop(sequence)
         source, sink = handover.source, handover.sink
-        blocks = seen_blocks(self._groups[sink], past, sequence.prompt_tokens)
+        loaded = sequence.prompt_tokens - self.left_out(sequence, sink)
+        blocks = seen_blocks(self._groups[sink][0], past, loaded)
         link = self._link(source, sink)
         sequence.cached_tokens = handover.prompt.cached_tokens
         handover.blocks_s = now_s
-        handover.transferred_tokens = sequence.prompt_tokens - past
-        handover.transferred_bytes = blocks * link.block_bytes
+        handover.transferred_tokens = loaded - past
+        handover.transferred_bytes = link.bytes_of(blocks)
         self._transfers.begin(handover, link, blocks, now_s)
 
     def dropped(self, sequence: Sequence) -> None:
@@ -318,7 +325,9 @@ class Sink(Connector):
 
     def matched(self, sequence: Sequence, past: int) -> int:
         """The rest of the prompt."""
-        return sequence.prompt_tokens - past if self._dispatch.is_to_load(sequence) else 0
+        if not self._dispatch.is_to_load(sequence):
+            return 0
+        return sequence.prompt_tokens - self._dispatch.left_out(sequence, self._number) - past
 
     def load(self, sequence: Sequence, past: int, tokens: int, now_s: float) -> None:
         """Read it from where it was computed."""

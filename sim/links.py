@@ -29,7 +29,8 @@ class Transfer:
     source_s: float
     """For one block, if nobody shares the links of the source."""
     sink_s: float
-    blocks: int
+    blocks: float
+    """And what else there is, in blocks."""
 
 
 @dataclass(slots=True, eq=False)

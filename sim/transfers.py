@@ -29,11 +29,12 @@ class Transfers:
     def begin(self, handover: Handover, link: Link, blocks: int, now_s: float) -> None:
         """Blocks are to be read, from now on."""
         transfer = Transfer(
-            self._begun, handover.source, handover.sink, link.source_s, link.sink_s, blocks,
+            self._begun, handover.source, handover.sink, link.source_s, link.sink_s,
+            link.size_of(blocks),
         )  # fmt: skip
         self._begun += 1
         self._of[transfer] = handover
-        posted = self._clock.at(now_s + (link.latency_s + blocks * link.block_s), TRANSFER)
+        posted = self._clock.at(now_s + link.posting_s(blocks), TRANSFER)
         posted.callbacks.append(lambda _: self._posted(transfer))
 
     def _posted(self, transfer: Transfer) -> None:

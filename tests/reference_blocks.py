@@ -109,6 +109,12 @@ class Blocks:
         """Tokens that are here of one that is not."""
         return len(self.find(seq)) * self.size
 
+    states = 0  # blocks of a request that are a state
+
+    def left_out(self, seq: Seq) -> int:
+        """Tokens of a prompt that its own engine computes, where another one computes the rest."""
+        return int(self.states > 0 and seq.prompt > 1)
+
     def blocks_of(self, past: int, tokens: int) -> int:
         """Blocks of the tokens behind the first ``past`` that somebody with ``tokens`` sees."""
         return self.need(tokens) - past // self.size

@@ -73,6 +73,10 @@ class GroupedLoading(HybridEngine):
 class HandedEngine(GroupedLoading):
     """One replica of a pool with a role, with prefix caching or without."""
 
+    def __init__(self, pool) -> None:
+        super().__init__(pool)
+        self.states = sum(size == 10**9 for size, _ in self.groups)
+
     def name(self, seq: Seq, tokens: int) -> None:
         if self.caching:
             super().name(seq, tokens)
@@ -88,10 +92,27 @@ class HandedEngine(GroupedLoading):
 
     def park(self, seq: Seq, batch: dict) -> bool:
         past, cached = self.look(seq), seq.cached
-        if not self.take(seq, past, seq.prompt):
+        if not self.take(seq, past, seq.prompt - self.left_out(seq)):
             return False
         seq.cached, seq.remote = cached, False  # what counts is what the other one had
         self.waiting.remove(seq)
         self.parked.append(seq)
         self.load(seq, past, self.now_s)
+        return True
+
+    def seat_loaded(self, seq: Seq, most: int, batch: dict) -> bool:
+        """The last token is computed again, or here alone: then it may want a block."""
+        loaded = seq.prompt - self.left_out(seq)
+        self.name(seq, loaded)
+        lacks = sum(
+            -(-seq.prompt // size) - len(table)
+            for (size, _), table in zip(self.groups, seq.tables, strict=True)
+        )
+        if self.free - lacks < (self.watermark if self.running else 0):
+            return False
+        self.parked.remove(seq)
+        seq.loads, seq.kv = "", seq.prompt - 1
+        self.running.append(seq)
+        assert self.grow(seq, seq.prompt, seq.kv)
+        batch["chunks"].append((seq, 1, seq.kv))
         return True

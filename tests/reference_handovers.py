@@ -110,7 +110,8 @@ class Handovers(World):
         if far and least:
             far = seq.prompt - engine.cached_tokens(seq) >= least
         source = self.route_prompt(seq, now_s) if far else -1
-        prompt = Seq(seq.row, seq.arrival_s, seq.prompt, 1, seq.priority, seq.text, 0, seq.prompt)
+        tokens = seq.prompt - self.engines[sink].left_out(seq)
+        prompt = Seq(seq.row, seq.arrival_s, tokens, 1, seq.priority, seq.text, 0, tokens)
         if source < 0 or not self.engines[source].takes(prompt):
             engine.arrive(seq)
             return
@@ -195,21 +196,23 @@ class Handovers(World):
     def load(self, seq: Seq, past: int, now_s: float) -> None:
         journey = self.journeys[seq]
         seq.cached = journey.prompt.cached
-        journey.blocks = self.engines[journey.sink].blocks_of(past, seq.prompt)
+        engine = self.engines[journey.sink]
+        loaded = seq.prompt - engine.left_out(seq)
+        journey.blocks = engine.blocks_of(past, loaded) - engine.states
         pools = self.pools[journey.source], self.pools[journey.sink]
         journey.link = link = link_of(self.scenario.kv_transfer, *pools)
         journey.blocks_s = now_s
-        journey.transferred_tokens = seq.prompt - past
-        journey.transferred_bytes = journey.blocks * link.block_bytes
+        journey.transferred_tokens = loaded - past
+        journey.transferred_bytes = link.bytes_of(journey.blocks)
         self.numbers[journey] = len(self.numbers)
-        posted_s = now_s + (link.latency_s + journey.blocks * link.block_s)
+        posted_s = now_s + link.posting_s(journey.blocks)
         self.at(posted_s, POSTED, self.posted, seq)
 
     def posted(self, seq: Seq, now_s: float) -> None:
         journey = self.journeys[seq]
         self.on_links.append(journey)
         self.share(now_s)
-        journey.moved = self.ways[journey.way].moved + journey.blocks
+        journey.moved = self.ways[journey.way].moved + journey.link.size_of(journey.blocks)
 
     def share(self, now_s: float) -> None:
         """Everybody's pace follows from who else is on the links of the two replicas."""

@@ -44,8 +44,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     if STATES in on:
         size = max(size, 16)  # smaller ones would grow beside a state
     groups = _groups_of(rng, on, size) if "groups" in on else _Groups()
-    more = _more_blocks(groups, longest, STATES in on)
-    blocks += more
+    blocks += (more := _more_blocks(groups, longest, STATES in on))
     if "groups" in on and drafts is not None:
         drafts = in_groups(drafts, rng, groups.windows, CHUNKS in on)
         blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
@@ -156,8 +155,7 @@ def _groups_of(rng: np.random.Generator, on: frozenset[str], size: int) -> _Grou
     windows, states = _groups(rng)
     if "caching" in on:
         return _Groups(windows, 0, drawn_hybrid(rng, on, windows, size))
-    kept = size >= 16 and "handover" not in on  # smaller ones would grow beside a state
-    return _Groups(windows, states if kept else 0)
+    return _Groups(windows, states if size >= 16 else 0)  # smaller ones would grow beside a state
 
 
 def _store(rng: np.random.Generator, host: Host, count: int) -> Store:

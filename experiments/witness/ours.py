@@ -29,7 +29,7 @@ from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim.acceptance import Given
-from sim.caches import block_spans
+from sim.caches import block_groups, block_spans
 from sim.cluster import Cluster
 from sim.engine.sequence import Sequence
 from sim.engine.tiers.chunk_names import name_chunks
@@ -37,7 +37,7 @@ from sim.recording.result import Result
 from sim.settings import scenario as ours
 from sim.settings.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
 from sim.settings.engine_config import EngineConfig
-from sim.settings.kv_transfer import KvTransferConfig
+from sim.settings.kv_transfer import KvTransferConfig, link_of
 from sim.settings.pools import DECODE, PREFILL, Pool
 from sim.settings.shared_store import SharedStore
 from sim.simulation import simulate, whole
@@ -60,7 +60,7 @@ def simulated(scenario: Scenario, version: str) -> Outcome:
     columns = result.requests
     steps = result.steps()
     if scenario.handover is not None:
-        return _of_two(result, made.pools[1])
+        return _of_two(result, made)
     hits = columns["cached_tokens"] + columns.get("brought_tokens", 0)
     started = ~np.isnan(columns["first_scheduled_s"])
     return Outcome(
@@ -174,7 +174,7 @@ def _side(pool: Pool, role: str, seats: int, budget: int, blocks: int) -> Pool:
     )  # fmt: skip
 
 
-def _of_two(result: Result, sink: Pool) -> Outcome:
+def _of_two(result: Result, made: ours.Scenario) -> Outcome:
     """Of an engine that prefills, and one that decodes."""
     columns, steps = result.requests, result.steps()
     rows = [
@@ -185,7 +185,9 @@ def _of_two(result: Result, sink: Pool) -> Outcome:
         )
     ]  # fmt: skip
     first = int((steps["replica"] == 0).sum())
-    blocks = columns["transferred_bytes"] // sink.ledger.block_bytes
+    link, (_, states) = link_of(made.kv_transfer, *made.pools), block_groups(made.pools[1])
+    moved = columns["transferred_bytes"]
+    blocks = np.where(moved > 0, (moved - link.bytes_of(0)) // link.block_bytes + states, 0)
     return Outcome(
         first=_ticks(columns["first_token_s"]),
         finish=_ticks(columns["finish_s"]),

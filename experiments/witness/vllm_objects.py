@@ -99,10 +99,9 @@ class Config:
             model_config=self.model, cache_config=cache, scheduler_config=settings,
             **connector_of(scenario), **self.speculative_of(drafts),
         )  # fmt: skip
-        if drafts or scenario.get("hybrid"):  # where there is no GPU it may have been taken back
+        defers = scenario.get("handover") and hasattr(Scheduler, "_request_blocks_can_be_freed")
+        if drafts or scenario.get("hybrid") or defers:  # without a GPU it may have been taken back
             config.scheduler_config.async_scheduling = scenario["ahead"]
-        if scenario.get("handover") and hasattr(Scheduler, "_request_blocks_can_be_freed"):
-            config.scheduler_config.async_scheduling = scenario["ahead"]  # it defers what it frees
         if drafts:
             config.speculative_config.method = drafts["method"]
             config.scheduler_config.max_num_scheduled_tokens = scenario["budget"]

@@ -98,10 +98,6 @@ class ChunkedPrefill(Scheduler):
         if self.pool.in_order:
             self.decoding.serve()
 
-    def _in_order(self) -> bool:
-        """Whether it matters in which order requests are served, where something falls short."""
-        return self.waiting.by_priority or self.pool.in_order or self.pool.remembers
-
     def _nobody(self, batch: Batch) -> bool:
         return not self.decoding.count and not batch.chunks
 
@@ -200,10 +196,6 @@ class ChunkedPrefill(Scheduler):
             self._pause(sequence)
         served.clear()
         self._fill(batch)
-
-    def _may_stop(self, victim: Sequence) -> bool:
-        """Whether its blocks are free at once if it is thrown out."""
-        return True
 
     def _tokens_of(self, sequence: Sequence, batch: Batch) -> int:
         """What a request was given in the round under way."""

@@ -85,6 +85,14 @@ class Running:
             return self._least.first(self.running)
         return next(reversed(self.running))
 
+    def _in_order(self) -> bool:
+        """Whether it matters in which order requests are served, where something falls short."""
+        return self.waiting.by_priority or self.pool.in_order or self.pool.remembers
+
+    def _may_stop(self, victim: Sequence) -> bool:
+        """Whether its blocks are free at once if it is thrown out."""
+        return True
+
     def preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
         """Throw out the newest (by priority: the least important) and queue it again.
 

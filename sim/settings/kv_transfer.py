@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from hardware.engines.versions import version_key
-from model.caches import HEADS
+from model.caches import HEADS, STATE
 from sim.settings.pools import DECODE, PREFILL, Pool
 from sim.settings.registry import policy
 
@@ -31,6 +31,10 @@ GROUPS_SINCE = "0.22"
 """Version since which a KV connector that can keeps several groups of the cache, if nobody says
 otherwise (``supports_hma`` in vllm/config/vllm.py); NixlConnector's windows hand over what they
 still hold (``get_sw_clipped_blocks``)."""
+
+PARTS_OF_A_STATE = 4
+"""Of a layer, each with a descriptor: three of a convolution, and what follows it
+(vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py)."""
 
 Seconds = Annotated[float, Field(ge=0, le=1e4)]
 
@@ -92,6 +96,32 @@ class Link:
     """For one block: time of a link of the replica that has it, if nobody shares that."""
     sink_s: float
     """The same at the replica that reads it."""
+    states: "States | None" = None
+    """Of layers that keep a state; None: there are none."""
+
+    def posting_s(self, blocks: int) -> float:
+        """Return what lies before so many blocks, and a state, are on their way."""
+        states_s = 0.0 if self.states is None else self.states.posting_s
+        return self.latency_s + (blocks * self.block_s + states_s)
+
+    def size_of(self, blocks: int) -> float:
+        """Return what is on its way, in blocks."""
+        return blocks if self.states is None else blocks + self.states.blocks
+
+    def bytes_of(self, blocks: int) -> int:
+        """Return their bytes, on all ranks that read them together."""
+        return self.block_bytes * blocks + (0 if self.states is None else self.states.bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """What of a prompt is handed over whatever its length."""
+
+    bytes: int
+    """On all ranks together."""
+    blocks: float
+    """In bytes of a block."""
+    posting_s: float
 
 
 def link_of(config: KvTransferConfig, source: Pool, sink: Pool) -> Link:
@@ -112,7 +142,33 @@ def link_of(config: KvTransferConfig, source: Pool, sink: Pool) -> Link:
         block_bytes=read * sink.tensor_parallel_size,
         source_s=sent / _bytes_per_s(config, source),
         sink_s=read / _bytes_per_s(config, sink),
+        states=_states_of(config, sink),
     )
+
+
+def _states_of(config: KvTransferConfig, pool: Pool) -> States | None:
+    """Return the states of all layers, as they are: blocks that hold them may be larger."""
+    each, layers = 0, 0
+    number_bytes, ranks = pool.precision.activation_bytes, pool.tensor_parallel_size
+    for cache, count in pool.spec.caches.items():
+        if cache.states and cache.kept:
+            each += count * int(cache.sequence_bytes(number_bytes, ranks))
+            layers += count
+    if not layers:
+        return None
+    return States(
+        bytes=each * ranks,
+        blocks=each / pool.ledger.block_bytes,
+        posting_s=layers * PARTS_OF_A_STATE * config.per_descriptor_us * 1e-6,
+    )
+
+
+def last_tokens(pool: Pool) -> int:
+    """Return how many tokens of a prompt the decoding replica computes that nobody else does.
+
+    A state is of all tokens: that of the whole prompt does not give the last one's output.
+    """
+    return int(pool.ledger.layout.has_states)
 
 
 def _descriptors(pool: Pool) -> int:
@@ -122,7 +178,7 @@ def _descriptors(pool: Pool) -> int:
     """
     groups = pool.ledger.layout.groups
     if len(groups) > 1:
-        return 2 * max(group.layers for group in groups)
+        return 2 * max(group.layers for group in groups if not group.state)
     spec = pool.spec if pool.drafts is None else pool.drafts.memory.beside(pool.spec)
     kept = {cache: layers for cache, layers in spec.caches.items() if cache.kept}
     return sum(layers * (2 if cache.kind == HEADS else 1) for cache, layers in kept.items())
@@ -186,18 +242,21 @@ def _check_groups(pool: Pool) -> None:
     """Raise ValueError where nobody hands over what a cache of several groups holds."""
     groups = pool.ledger.layout.groups
     where = f"pool {pool.name}: role: {pool.role} with {pool.spec.name}, whose KV cache has"
-    if any(group.state for group in groups):
+    states = any(group.state for group in groups)
+    if all(group.state for group in groups):
+        raise ValueError(f"{where} states alone: not modelled, expected layers that keep tokens")
+    if states and pool.engine.enable_prefix_caching:
         raise ValueError(
-            f"{where} layers with a state: handing states over is not modelled, expected a model "
-            "whose layers keep tokens"
+            f"{where} layers with a state, and engine.enable_prefix_caching: true: handing over "
+            "beside states that are found is not modelled, expected false"
         )
     if len(groups) == 1:
         return
-    unified = "engine.disable_hybrid_kv_cache_manager: true"
-    if any(cache.kind != HEADS for cache in pool.spec.caches):
+    unified = "layers without states" if states else "engine.disable_hybrid_kv_cache_manager: true"
+    if any(cache.kind not in (HEADS, STATE) for cache in pool.spec.caches):
         raise ValueError(
-            f"{where} several groups, and not of keys and values alone: not modelled, expected one "
-            f"group, or where layers have windows {unified}"
+            f"{where} several groups, and not of keys and values or states alone: not modelled, "
+            f"expected one group, or where layers have windows {unified}"
         )
     if version_key(pool.engine.version) < version_key(GROUPS_SINCE):
         raise ValueError(
@@ -235,6 +294,8 @@ def _check_ranks(source: Pool, sink: Pool) -> None:
     sizes = f"pool {source.name}: tensor_parallel_size = {sent}, but {read} in pool {sink.name}"
     if sent % read and read % sent:
         raise ValueError(f"{sizes}, expected sizes of which one divides the other")
+    if sent != read and source.ledger.layout.has_states:
+        raise ValueError(f"{sizes}: states go between equal ranks here, expected the same in both")
     heads = [cache.per_entry.whole for cache in source.spec.caches if cache.kind == HEADS]
     copied = source.ledger.block_bytes * sent > sink.ledger.block_bytes * read
     if sent > read and heads and copied:

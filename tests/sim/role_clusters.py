@@ -37,6 +37,10 @@ def with_roles(
 
 GROUPS = ((None, 5), (30, 9, None), (7, 40), (None, small.CHUNK, small.CHUNK), (None, 5, 5))
 """Windows of layers that do not keep equally much."""
+STATES = (
+    (None, small.STATE, small.STATE), (12, small.STATE), (None, small.SCAN), (None, 5, small.STATE),
+)  # fmt: skip
+"""And of layers beside others that keep a state."""
 
 
 @st.composite
@@ -64,7 +68,7 @@ def disaggregated(
     def pool() -> Scenario:
         seats = draw(st.integers(1, 12))
         retention = draw(whole([None, "dense", 0, 3 * size]))
-        caching = draw(st.booleans())
+        caching = draw(st.booleans()) and not {small.STATE, small.SCAN} & {*layers}
         keeps = caching and len({*layers}) > 1 and version != "0.22"
         return small.scenario(
             **common,

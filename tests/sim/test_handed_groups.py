@@ -14,7 +14,7 @@ from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.random_clusters import sessions, workloads
-from tests.sim.role_clusters import GROUPS, assert_equal, disaggregated, with_roles
+from tests.sim.role_clusters import GROUPS, STATES, assert_equal, disaggregated, with_roles
 from tests.tries import tries
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
@@ -48,6 +48,12 @@ def test_random_clusters(scenario: Scenario, requests: Requests, stop_s: float) 
     assert_equal(scenario, requests, stop_s)
 
 
+@tries(80)
+@given(disaggregated(STATES), workloads() | sessions(), st.sampled_from([inf, inf, 0.05]))
+def test_random_clusters_with_states(scenario: Scenario, requests: Requests, stop_s: float) -> None:
+    assert_equal(scenario, requests, stop_s)
+
+
 def test_a_window_hands_over_what_it_still_sees() -> None:
     scenario = pair()
     result = simulate(scenario, small.requests([0.0], [30], [3])).requests
@@ -60,6 +66,31 @@ def test_a_window_hands_over_what_it_still_sees() -> None:
     unified = {"disable_hybrid_kv_cache_manager": True}
     whole = simulate(pair(unified, unified), small.requests([0.0], [30], [3])).requests
     assert whole["transferred_bytes"][0] == 16 * BLOCK_BYTES
+
+
+def test_a_state_goes_whole_and_the_last_token_is_computed_where_the_answer_is() -> None:
+    """A prompt of 30 tokens: 29 are computed by one replica, the last one by the other."""
+    told: dict[str, object] = {"windows": (None, small.STATE), "block_size": 16}
+    scenario = pair(told, told)
+    result = simulate(scenario, small.requests([0.0, 1.0], [30, 1], [3, 3]))
+    table = result.requests
+    assert result.total("computed_prefill_tokens") == 29 + 1 + 1 + 1
+    (state,) = [cache for cache in scenario.pools[0].spec.caches if cache.states]
+    of_state = int(state.sequence_bytes(2.0, 1))
+    size = scenario.pools[0].ledger.block_size
+    of_block = size * BLOCK_BYTES // 4
+    blocks = -(-29 // size)
+    assert table["transferred_tokens"].tolist() == [29, 1]
+    assert table["transferred_bytes"].tolist() == [
+        blocks * of_block + of_state,
+        of_block + of_state,
+    ]
+    assert table["kept_blocks"].tolist() == [blocks + 1, 2]
+    posted_s = (2 * blocks + 4) * 10e-6  # keys and values of each block, four parts of the state
+    transfer_s = 0.002 + posted_s + (blocks * of_block + of_state) / 1e6
+    assert table["loaded_s"][0] - table["blocks_s"][0] == pytest.approx(transfer_s, rel=1e-9)
+    last_s = scenario.pools[1].price.step_s(0, [0], [(1, 29)])
+    assert table["first_token_s"][0] - table["loaded_s"][0] == pytest.approx(last_s)
 
 
 def test_nothing_is_lost_or_made() -> None:
@@ -123,7 +154,6 @@ def test_larger_groups_of_gpus_read_their_heads() -> None:
 
 def test_what_nobody_hands_over_is_refused() -> None:
     for key, told, match in (
-        ("windows", (None, small.STATE), "layers with a state"),
         ("version", "0.20", r"engine.version = 0.20: before 0.22 .*_manager: true, or 0.22"),
         ("speculative", {"method": "ngram", "num_speculative_tokens": 2,
                          "synthetic_acceptance_length": 1.5}, "drafts there are not modelled"),
@@ -131,6 +161,14 @@ def test_what_nobody_hands_over_is_refused() -> None:
         pools = pair({key: told}, {key: told}).pools
         with pytest.raises(ValueError, match=match):
             check_transfers(pools, SLOW)
+    states = {"windows": (None, small.STATE), "enable_prefix_caching": True}
+    with pytest.raises(
+        ValueError, match=r"a state, and engine.enable_prefix_caching: true: .* fal"
+    ):
+        check_transfers(pair(states, states).pools, SLOW)
+    told = pair({"windows": (None, small.STATE)}, {"windows": (None, small.STATE)}).pools
+    with pytest.raises(ValueError, match="states go between equal ranks here"):
+        check_transfers((replace(told[0], tensor_parallel_size=2), told[1]), SLOW)
     unlike = pair(sink={"disable_hybrid_kv_cache_manager": True}).pools
     with pytest.raises(ValueError, match="expected the same groups of the KV cache in both"):
         check_transfers(unlike, SLOW)

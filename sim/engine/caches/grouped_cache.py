@@ -65,7 +65,7 @@ class GroupedPool(BlockPool):
 
     def load_asks(self, tokens: int, loaded: int, whole: bool) -> int:
         """See ``BlockPool``: what windows have left behind by then is not loaded."""
-        blocks = 0
+        blocks = self.states
         for group in self.groups:
             taken = min(group.taken(tokens), group.most) if whole else group.taken(tokens)
             blocks += group.count * max(taken - group.behind(loaded), 0)

@@ -200,10 +200,6 @@ class DraftedPrefill(ChunkedPrefill):
             self.preempt_one(batch, decodes_ready=False)
         return True
 
-    def _may_stop(self, victim: Sequence) -> bool:
-        """Whether its blocks are free at once if it is thrown out."""
-        return True
-
     def _tokens_of(self, sequence: Sequence, batch: Batch) -> int:
         if sequence.prefills and sequence in batch.prefills:
             return batch.chunks[batch.prefills.index(sequence)][0]

@@ -134,9 +134,10 @@ def test_the_table_sums_up(tmp_path: Path) -> None:
 def test_differences_have_a_name_in_some_releases_only() -> None:
     assert "in the step that it was in" in name_of("0.10.2", "priority")
     assert name_of("0.10.2", "plain") == name_of("0.11.2", "priority") == ""
-    assert "loses the token" in name_of("0.32.0", "async, handover, prefix cache")
+    assert "loses the token" in name_of("0.29.0", "async, handover, prefix cache")
     assert name_of("0.32.0", "handover") == ""
-    assert name_of("1.4.0", "async, handover")
+    assert name_of("0.30.0", "async, handover") == ""
+    assert name_of("1.4.0", "async, shared store")
 
 
 def test_families_of_features_have_tables_of_their_own(tmp_path: Path) -> None:

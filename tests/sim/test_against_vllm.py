@@ -64,7 +64,7 @@ def test_blocks_that_the_second_engine_has_are_not_read_again() -> None:
         size = golden.scenario.block_size
         whole = [-(-row.prompt // size) for row in golden.scenario.requests]
         short += golden.outcome.brought != whole
-        if not golden.scenario.caching:
+        if not golden.scenario.caching and len(golden.scenario.windows) == 1:
             assert golden.outcome.brought == whole
     assert short > 5
 

@@ -34,12 +34,6 @@ OWN_CACHE = ("draft_model", "eagle", "eagle3", "mtp")
 """Methods whose drafter has a KV cache, and writes to it ahead of the target."""
 Floats = npt.NDArray[np.float64]
 
-SERVE = "serve"
-"""Role of replicas that compute whole requests."""
-ROLES_SINCE = "0.32"
-"""Version since which whoever loads a prompt leaves others what their next step with drafts takes
-(``_spec_decode_step_blocks`` in vllm/v1/core/sched/scheduler.py)."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftPlan:
@@ -51,7 +45,7 @@ class DraftPlan:
 
 
 def draft_plan(
-    settings: ResolvedEngine, spec: DecoderSpec, gpu: Gpu, role: str = SERVE, ranks: int = 1
+    settings: ResolvedEngine, spec: DecoderSpec, gpu: Gpu, ranks: int = 1
 ) -> DraftPlan | None:
     """Return what drafts an engine makes; None: none.
 
@@ -59,7 +53,6 @@ def draft_plan(
         settings: of the engine.
         spec: the model that it serves.
         gpu: every rank's.
-        role: of its pool.
         ranks: data-parallel ones that compute their steps together.
 
     Raises:
@@ -69,11 +62,6 @@ def draft_plan(
     speculative = settings.speculative
     if speculative is None:
         return None
-    if role != SERVE and version_key(settings.version) < version_key(ROLES_SINCE):
-        raise ValueError(
-            f"engine.speculative with role: {role} and version {settings.version}, expected "
-            f"{ROLES_SINCE} or later: before, nobody who loads a prompt left room for drafts"
-        )
     if ranks > 1 and speculative.num_speculative_tokens_per_batch_size is not None:
         raise ValueError(
             "engine.speculative.num_speculative_tokens_per_batch_size with data_parallel_size = "

@@ -36,6 +36,10 @@ PARTS_OF_A_STATE = 4
 """Of a layer, each with a descriptor: three of a convolution, and what follows it
 (vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py)."""
 
+DRAFTS_SINCE = "0.32"
+"""Version since which whoever loads a prompt leaves others what their next step with drafts takes
+(``_spec_decode_step_blocks`` in vllm/v1/core/sched/scheduler.py)."""
+
 Seconds = Annotated[float, Field(ge=0, le=1e4)]
 
 
@@ -212,11 +216,7 @@ def check_transfers(pools: Sequence[Pool], config: KvTransferConfig) -> None:
 
 def _check_pair(source: Pool, sink: Pool) -> None:
     for pool in (source, sink):
-        if not policy(pool.engine.scheduler).cuts_prompts:
-            raise ValueError(
-                f"pool {pool.name}: engine.scheduler = {pool.engine.scheduler} with role: "
-                f"{pool.role}, expected chunked_prefill"
-            )
+        _check_engine(pool)
         _check_groups(pool)
     if source.ledger.block_size != sink.ledger.block_size:
         raise ValueError(
@@ -228,14 +228,35 @@ def _check_pair(source: Pool, sink: Pool) -> None:
             f"pool {sink.name}: engine.kv_cache_dtype = {sink.engine.kv_cache_dtype}, but "
             f"{source.engine.kv_cache_dtype} in pool {source.name}, expected the same"
         )
+    _check_drafters(source, sink)
     if source.ledger.layout.groups != sink.ledger.layout.groups:
         raise ValueError(
             f"pool {sink.name}: {_groups_text(sink)}, but {_groups_text(source)} in pool "
             f"{source.name}, expected the same groups of the KV cache in both: the same "
             "engine.disable_hybrid_kv_cache_manager and engine.version"
         )
-    _check_drafters(source, sink)
     _check_ranks(source, sink)
+
+
+def _check_engine(pool: Pool) -> None:
+    """Raise ValueError where an engine does what nobody who hands prompts over does here."""
+    engine = pool.engine
+    told = [
+        (not policy(engine.scheduler).cuts_prompts,
+         f"engine.scheduler = {engine.scheduler} with role: {pool.role}, expected chunked_prefill"),
+        (pool.host is not None,
+         f"engine.kv_offloading_size = {engine.kv_offloading_size} with role: {pool.role} is not "
+         "modelled, expected none: its connector hands prompts over"),
+        (pool.pipeline is not None,
+         f"pipeline_parallel_size = {pool.pipeline_parallel_size} with role: {pool.role} is not "
+         "modelled, expected 1"),
+        (pool.drafts is not None and version_key(engine.version) < version_key(DRAFTS_SINCE),
+         f"engine.speculative with role: {pool.role} and version {engine.version}, expected "
+         f"{DRAFTS_SINCE} or later: before, nobody who loads a prompt left room for drafts"),
+    ]  # fmt: skip
+    for found, text in told:
+        if found:
+            raise ValueError(f"pool {pool.name}: {text}")
 
 
 def _check_groups(pool: Pool) -> None:

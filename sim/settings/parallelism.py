@@ -52,7 +52,7 @@ def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ra
 
 
 def checked_stages(
-    spec: DecoderSpec, gpu: Gpu, settings: ResolvedEngine, stages: int, *, role: str, ranks: int
+    spec: DecoderSpec, gpu: Gpu, settings: ResolvedEngine, stages: int, *, ranks: int
 ) -> Pipelining:
     """Return how steps of pipeline stages are planned.
 
@@ -61,7 +61,6 @@ def checked_stages(
         gpu: every rank's.
         settings: of the engine.
         stages: how many there are.
-        role: of its pool.
         ranks: data-parallel ones.
 
     Raises:
@@ -77,8 +76,6 @@ def checked_stages(
         raise ValueError(
             f"{told} data_parallel_size = {ranks} is not modelled, expected 1 of one of them"
         )
-    if role != "serve":
-        raise ValueError(f"{told} role: {role} is not modelled, expected role: serve")
     if settings.scheduler != "chunked_prefill":
         raise ValueError(
             f"{told} engine.scheduler: {settings.scheduler}, expected chunked_prefill: stages are "

@@ -19,7 +19,7 @@ from sim.settings.engine_config import DECODES_ALONE, EngineConfig, precision_of
 from sim.settings.host_time import host_s
 from sim.settings.offloading_config import check_offloaded_groups
 from sim.settings.parallelism import checked_ranks, checked_stages
-from sim.settings.pools import SERVE, Pool, PoolConfig
+from sim.settings.pools import Pool, PoolConfig
 from sim.settings.prefix_caching import check_retention
 from sim.settings.registry import policy
 from sim.settings.resolved_engine import ResolvedEngine, resolved
@@ -47,8 +47,8 @@ def build_pool(
     ranks = checked_ranks(spec, settings, dp)
     if ranks.count > 1:
         check_exchange(settings.all2all_backend, gpu, tp * dp)
-    drafts = draft_plan(settings, spec, gpu, role=config.role, ranks=dp)
-    rules = checked_stages(spec, gpu, settings, pp, role=config.role, ranks=dp)
+    drafts = draft_plan(settings, spec, gpu, ranks=dp)
+    rules = checked_stages(spec, gpu, settings, pp, ranks=dp)
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count, pp)
     if settings.enable_prefix_caching:
         interval = settings.prefix_cache_retention_interval
@@ -152,11 +152,6 @@ def _host_memory(
     size_gib = settings.kv_offloading_size
     if size_gib is None:
         return None
-    if config.role != SERVE:
-        raise ValueError(
-            f"engine.kv_offloading_size = {size_gib:g} in a pool of role: {config.role} is not "
-            "modelled, expected none: its connector hands prompts over"
-        )
     if config.data_parallel_size > 1:
         raise ValueError(
             f"engine.kv_offloading_size = {size_gib:g} with data_parallel_size = "

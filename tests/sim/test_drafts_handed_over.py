@@ -9,14 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware.gpu import load_gpu
-from model.spec import load_spec
 from sim.machines import priced_machine
 from sim.recording.result import FINISHED
-from sim.settings.engine_config import EngineConfig
 from sim.settings.kv_transfer import KvTransferConfig, check_transfers
-from sim.settings.pool_building import build_pool
-from sim.settings.pools import PoolConfig
 from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
@@ -91,9 +86,5 @@ def test_what_does_not_go_together_is_refused() -> None:
         check_transfers(pools, LINK)
     ngrams = {"method": "ngram", "num_speculative_tokens": 2, "synthetic_acceptance_length": 1.5}
     check_transfers((source.pool, pair(ngrams).pools[1]), LINK)
-    told = {"speculative": ngrams, "version": "0.31", "max_model_len": 4096}
-    config = PoolConfig(gpu="h100-sxm", role="prefill")
-    with pytest.raises(ValueError, match=r"role: prefill and version 0\.31, expected 0\.32"):
-        build_pool(
-            config, load_spec("llama-3-8b"), load_gpu("h100-sxm"), EngineConfig.model_validate(told)
-        )
+    with pytest.raises(ValueError, match=r"role: decode and version 0\.31, expected 0\.32"):
+        check_transfers((source.pool, pair(ngrams, version="0.31").pools[1]), LINK)

@@ -112,11 +112,6 @@ FAULTS = {
         "{gpu: h100-sxm, role: decode}]",
         ["engine.kv_offloading_size = 20.0 with role: prefill is not modelled, expected none"],
     ),
-    "stages of a role": (
-        "cluster.pools=[{gpu: h100-sxm, role: prefill}, "
-        "{gpu: h100-sxm, role: decode, pipeline_parallel_size: 2}]",
-        ["pipeline_parallel_size = 2 with role: decode is not modelled, expected 1"],
-    ),
     "transfers without roles": (
         "cluster.kv_transfer.latency_s=0.1", ["cluster.kv_transfer", "expected pools with role"],
     ),

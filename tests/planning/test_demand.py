@@ -55,3 +55,10 @@ def test_the_curve_is_straight_in_one_over_replicas() -> None:
     assert curve.holds(2) == pytest.approx(2 * each[2])
     assert curve.holds(0) == 0.0
     assert Curve({4: 8.0}).holds(3) == pytest.approx(6.0)
+
+
+def test_between_what_was_simulated_the_nearest_two_tell() -> None:
+    """Per replica 1.05 of two and 1.125 of eight: six are on the line between, in 1 / replicas."""
+    curve = Curve({1: 1.0, 2: 2.1, 8: 9.0})
+    assert curve.holds(6) == pytest.approx(6 * (1.125 - 0.2 * (1 / 6 - 1 / 8)))
+    assert [curve.holds(count) for count in (0, 1, 2, 8)] == [0, 1.0, 2.1, 9.0]

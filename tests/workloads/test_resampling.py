@@ -36,6 +36,24 @@ def test_each_window_has_about_as_many_of_its_own() -> None:
     assert found.arrival_s[-1] <= recorded().arrival_s[-1]
 
 
+def test_lengths_are_those_of_a_window_and_its_neighbours() -> None:
+    """Four windows of 300 requests, told by their prompts."""
+    prompts = np.repeat([1, 2, 3, 4], 300)
+    day = Requests(
+        arrival_s=np.arange(1200) / 3.0,
+        prompt_tokens=prompts,
+        output_tokens=np.ones(1200, dtype=np.int64),
+        priority=np.zeros(1200, dtype=np.int64),
+    )
+    found = resampled(day, Resample(window_s=100), np.random.default_rng(5))
+    window = (found.arrival_s / 100).astype(int)
+    for number, expected in enumerate([{1, 2}, {1, 2, 3}, {2, 3, 4}, {3, 4}]):
+        drawn = found.prompt_tokens[window == number]
+        assert set(drawn.tolist()) == expected
+        shares = np.bincount(drawn)[sorted(expected)] / len(drawn)
+        assert shares == pytest.approx(1 / len(expected), abs=0.15)
+
+
 def test_scale_brings_more_at_the_same_hours() -> None:
     found = resampled(recorded(), Resample(window_s=100, scale=3), np.random.default_rng(3))
     assert abs((found.arrival_s < 100).sum() - 3000) < 300

@@ -1,6 +1,8 @@
 """How long a run of a search has to be, and what its values do to a study."""
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,8 +69,8 @@ class Varied:
             StudyError: the value is not allowed there.
         """
         shown: Any = round(value) if self.is_whole else value
-        study = with_values(self.point, {self.key: shown})
-        return long_enough(study, self.fewest)
+        with _told({self.key: shown}):
+            return long_enough(with_values(self.point, {self.key: shown}), self.fewest)
 
 
 def with_values(point: Study, values: dict[str, Any]) -> Study:
@@ -80,9 +82,25 @@ def with_values(point: Study, values: dict[str, Any]) -> Study:
     study, faults = validate(substitute(point.resolved(), values))
     if study is None:
         texts = [f"{dotted(path)}: {text}" for path, text in faults]
-        given = ", ".join(f"{key} = {show(value)}" for key, value in values.items())
-        raise StudyError.of(f"{given}: {'; '.join(texts)}")
-    return settled(study)
+        raise StudyError.of(f"{_given(values)}: {'; '.join(texts)}")
+    with _told(values):
+        return settled(study)
+
+
+@contextmanager
+def _told(values: Mapping[str, Any]) -> Iterator[None]:
+    """Make what refuses a point, such as one that does not fit, an error of the study."""
+    try:
+        yield
+    except StudyError:
+        raise
+    except ValueError as error:
+        sentence = str(error).split("\n", 1)[0].removesuffix(":")  # before a ledger
+        raise StudyError.of(f"{_given(values)}: {sentence}") from error
+
+
+def _given(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {show(value)}" for key, value in values.items())
 
 
 def long_enough(study: Study, fewest: int = FEWEST) -> Study:

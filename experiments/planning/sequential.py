@@ -24,18 +24,16 @@ BATCHES = 5
 """Of one run."""
 LOOKS = (2, 3, 4, 6, 8, 12, 16, 24)
 """After so many runs: never before ten batches. An A100 that misses 0.67% where 1% may is told to
-keep it in 96% of the tests, with ten runs at most in 79%. What misses a third of what it may takes
-two runs."""
+keep it in 92% of the tests. What misses a third of what it may takes two to four runs."""
 HOPELESS = 5.0
 """A first run that misses so many times what is allowed decides at once."""
 FAR = 2.0
 """So do runs that miss so many times that together, and more than it each, from the first look on.
 Where a queue grows as long as a run lasts, its batches differ too much for Student's t to say what
 is plain."""
-FUTILE = 0.1
-"""A test ends undecided when all of its runs would find the limit kept with less probability: of a
-hundred that could be kept two or three are lost, and those near the limit take a fifth fewer runs
-than with half of it."""
+FUTILE = 0.05
+"""A test ends undecided when all of its runs would find the limit kept with less probability. Twice
+that saves a tenth of the runs next to the limit, and loses three in a hundred that are kept."""
 FEWEST_EXPECTED = 30.0
 """Misses that were allowed among the requests of which none missed, for that to say something."""
 

@@ -22,14 +22,31 @@ DEFAULT = "10%"
 NO = "none"
 
 
+def _percent(value: object) -> object:
+    """Read ``10%`` as 0.1; leave everything else as it is."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value) if isinstance(value, str) else None
+    return value if found is None else float(found[1]) / 100
+
+
+def _target(value: object) -> object:
+    share = _percent(value)
+    if isinstance(share, str):
+        raise ValueError("expected a share such as 10%")
+    return share
+
+
+Share = Annotated[float, Field(ge=0.005, le=0.5)]
+Target = Annotated[Share, BeforeValidator(_target, json_schema_input_type=Share | str)]
+
+
 class Precision(BaseModel):
     """How exact which figures are to be, and how long a run may become for it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
-    target: float = Field(default=0.1, ge=0.005, le=0.5)
-    """Half of the 95% interval over the figure, at most. Of a share: a quarter of what the slo
-    allows to miss."""
+    target: Target = 0.1
+    """Half of the 95% interval over the figure, at most, such as 10%. Of a share: a quarter of what
+    the slo allows to miss."""
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Which figures. Default: those of the slo, ttft_p99_s, tpot_p99_s, requests/s and tokens/s."""
     max_requests: int = Field(default=2_000_000, ge=10_000, le=10**9)
@@ -48,10 +65,8 @@ class Precision(BaseModel):
 
 def _read(value: object) -> object:
     """Read ``10%``, ``0.1`` or ``none`` as what they mean."""
+    value = _percent(value)
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)
-        if found:
-            return {"target": float(found[1]) / 100}
         if value.strip().lower() == NO:
             return None
         raise ValueError("expected a share such as 10%, or none for runs of a fixed length")

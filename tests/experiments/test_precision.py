@@ -35,6 +35,8 @@ def test_without_a_length_a_precision_is_the_default(tmp_path: Path) -> None:
     told = load_study(write_study(tmp_path), {"precision": "5 %", "seeds": 6})
     assert told.precision == Precision(target=0.05)
     assert (told.seeds, told.workload.num_requests) == (6, 20)
+    named = load_study(write_study(tmp_path), {"precision": {"target": "5%"}, "seeds": 6})
+    assert named.precision == told.precision
     assert load_study(write_study(tmp_path), {"precision": "none"}).precision is None
 
 
@@ -43,6 +45,8 @@ def test_without_a_length_a_precision_is_the_default(tmp_path: Path) -> None:
     [
         ({"precision": "ten"}, r"precision = ten: expected a share such as 10%, or none"),
         ({"precision": 0.9}, r"precision.*less than or equal to 0.5"),
+        ({"precision": {"target": "ten"}}, "precision.target = ten: expected a share such as 10%"),
+        ({"precision": {"target": "90%"}}, r"precision.target = 90%: .*less than or equal to 0.5"),
         ({"precision": "10%", "seeds": 3}, r"precision = 10%: expected seeds: 5 or more beside it"),
         ({"precision": {"metrics": ["ttft_p9_s"]}}, r"no metric; did you mean ttft_p90_s\?"),
         ({"precision": {"metric": ["ttft_p99_s"]}}, r"unknown key.*did you mean metrics\?"),

@@ -225,6 +225,25 @@ def test_what_no_rate_keeps_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "no workload.arrivals.rate_per_s keeps the SLO" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("key", "process", "told"),
+    [
+        ("engine.max_num_seqs", "{process: poisson, rate_per_s: 1}",
+         "at least 2,048: the SLO is kept at all that was tried, and no more is allowed: "
+         "engine.max_num_seqs = 4096: engine.max_num_batched_tokens = 2048 is smaller"),
+        ("workload.arrivals.think_s", "{process: closed_loop, users: 200, think_s: 0.1}",
+         "it takes it that more of workload.arrivals.think_s makes it harder"),
+    ],
+)  # fmt: skip
+def test_keys_that_do_not_make_it_harder_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, process: str, told: str
+) -> None:
+    text = SMALL.replace("{process: poisson, rate_per_s: 1}", process)
+    text = text.replace("run_requests: 2000", "run_requests: 500")
+    assert run(study(tmp_path, text), "--vary", key, "--out", tmp_path / "out") == 0
+    assert told in capsys.readouterr().out
+
+
 def test_what_only_capacity_ends_is_told(tmp_path: Path) -> None:
     text = SMALL.replace("ttft_s: 0.1", "e2e_s: 10000")
     out = tmp_path / "out"

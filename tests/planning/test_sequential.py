@@ -65,7 +65,7 @@ def test_it_ends_when_it_hardly_can_be_kept() -> None:
             decide(runs(np.random.default_rng(seed), share), ALLOWED, 0.95) is Verdict.KEPT
             for seed in range(200)
         )
-        assert spent - 10 <= early <= spent
+        assert spent - 6 <= early <= spent
 
 
 def test_a_hopeless_first_run_decides_at_once() -> None:

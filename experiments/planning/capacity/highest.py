@@ -28,6 +28,7 @@ from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample, binding, waited, worst
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
+from experiments.study.errors import StudyError
 
 SEEDS = 8
 """Of the first pair, and then as many more as its interval asks for: of 160 seeds of an A100 and of
@@ -115,6 +116,8 @@ class Highest:
     """Value and missed share of the localising seed, ascending."""
     pair: tuple[tuple[float, float], ...] = ()
     """The same of the two values around the root, all seeds together."""
+    refused: str = ""
+    """Why no higher value was tried; empty where none was refused."""
 
 
 @dataclass(slots=True)
@@ -179,8 +182,11 @@ class Search:
             for _ in range(MOST_DOUBLINGS):
                 if self.tried[highest] > 0:
                     break
+                try:
+                    self._try([2 * highest])
+                except StudyError as error:
+                    return self._ended("unbounded", highest, error.problems[0].text)
                 highest *= 2
-                self._try([highest])
             else:
                 return self._ended("unbounded", highest)
             lowest = min(self.tried)
@@ -306,10 +312,11 @@ class Search:
             self._shown(), around,
         )  # fmt: skip
 
-    def _ended(self, outcome: Outcome, value: float) -> Highest:
+    def _ended(self, outcome: Outcome, value: float, refused: str = "") -> Highest:
         samples = self.ask([self._trial(value, self.varied.point.seed)])
         name, share = binding(samples, self.promises)
-        return Highest(outcome, value, binds=name, binds_share=share, tried=self._shown())
+        tried = self._shown()
+        return Highest(outcome, value, binds=name, binds_share=share, tried=tried, refused=refused)
 
     def _shown(self) -> tuple[tuple[float, float], ...]:
         return tuple(sorted(self.shares.items()))

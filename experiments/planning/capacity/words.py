@@ -61,18 +61,27 @@ def sentence(plan: CapacityPlan, one: Answer) -> str:
     unit = "/s" if plan.is_rate else ""
     if found.outcome == "found":
         return _found(plan, one, found, unit)
-    value = f"{significant(found.value)}{unit}"
+    counted_in_ones = not plan.is_rate and found.value >= 1 and found.value.is_integer()
+    value = f"{found.value:,.0f}" if counted_in_ones else f"{significant(found.value)}{unit}"
     missed = dict(found.tried).get(found.value, math.nan)
     why = f", most of them by {limit_text(found.binds, slo)}" if found.binds else ""
     texts = {
         "never": f"no {key} keeps the SLO: at {value} {percent(missed)} still miss it{why}",
         "capacity": f"at least {value}, {100 * found.value / one.capacity:.0f}% of capacity: "
         "the SLO is kept up to there, where every queue begins to grow",
-        "unbounded": f"at least {value}: the SLO is kept at all that was tried",
+        "unbounded": f"at least {value}: the SLO is kept at all that was tried"
+        f"{f', and no more is allowed: {found.refused}' if found.refused else ''}",
         "undecided": f"about {value}: the missed share does not grow with {key} there, so no "
         "highest value can be told",
     }
-    return texts[found.outcome]
+    return f"{texts[found.outcome]}{_other_way(plan, found)}"
+
+
+def _other_way(plan: CapacityPlan, found: Highest) -> str:
+    """Say what a search without an end takes for granted, of keys of which not everybody knows."""
+    if found.outcome not in ("never", "unbounded") or plan.key.endswith((".users", "rate_scale")):
+        return ""
+    return "" if plan.is_rate else f"; it takes it that more of {plan.key} makes it harder"
 
 
 def _found(plan: CapacityPlan, one: Answer, found: Highest, unit: str) -> str:

@@ -27,6 +27,7 @@ from sim.engine.drafts.drafted_hybrid import DraftedHybrid
 from sim.engine.loads import Connector
 from sim.engine.stages.pipelined_cache import PipelinedCache
 from sim.engine.stages.pipelined_groups import PipelinedGroups
+from sim.engine.stages.pipelined_hybrid import PipelinedHybrid
 from sim.engine.tiers.eviction import Arc, Eviction, Lru, RankedLru
 from sim.engine.tiers.grouped_offloading import GroupedOffloading
 from sim.engine.tiers.offloaded import OffloadSettings
@@ -110,6 +111,12 @@ def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
     return HybridCache(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
 
 
+def _pipelined_hybrid(pool: Pool, prefixes: Prefixes | None) -> PipelinedHybrid:
+    groups, _ = _kinds(pool)
+    settings = _hybrid_settings(pool, prefixes)
+    return PipelinedHybrid(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
 def _drafted_hybrid(pool: Pool, prefixes: Prefixes | None) -> DraftedHybrid:
     groups, _ = _kinds(pool)
     settings = _hybrid_settings(pool, prefixes)
@@ -123,7 +130,7 @@ def _hybrid_settings(pool: Pool, prefixes: Prefixes | None) -> HybridSettings:
         unhashed_first=engine.reuse_unhashed_first,
         windows_first=engine.reuse_unhashed_first
         or vllm().defaults.reuse_unhashed_first_of_windows.at(at),
-        ahead=pool.async_scheduling,
+        ahead=pool.async_scheduling and pool.pipeline is None,
         retention=retention_tokens(engine.prefix_cache_retention_interval),
         whole_hits=vllm().defaults.names_whole_hits.at(at),
         twice=vllm().defaults.drafts_by_group.at(at),
@@ -285,6 +292,9 @@ CACHES: Final[dict[str, CacheKind]] = {
     "handed_hybrid": CacheKind(
         lambda pool: pool.caches_several_groups and pool.role != SERVE, _tiered_hybrid
     ),
+    "pipelined_hybrid": CacheKind(
+        lambda pool: pool.caches_several_groups and pool.pipeline is not None, _pipelined_hybrid
+    ),
     "hybrid": CacheKind(lambda pool: pool.caches_several_groups, _hybrid),
     "groups": CacheKind(_several, _groups),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
@@ -300,12 +310,12 @@ CACHES: Final[dict[str, CacheKind]] = {
 }
 """``states``: ``hybrid``, where layers keep a state; ``drafted_hybrid``: ``hybrid``, where only
 what is verified can be found; ``tiered_hybrid``: what the GPU has no more is in the host's memory;
-``handed_hybrid``: other replicas read it, or fill it; ``hybrid``: layers that keep different
-tokens, in blocks that outlive their requests; ``groups``: the same where they do not; ``tiers``:
-what the GPU has no more is in the host's memory; ``store``: it is where all replicas find it;
-``drafts``: blocks of what was verified outlive their requests; ``pipelined``: and those of steps
-under way can be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only
-counted."""
+``handed_hybrid``: other replicas read it, or fill it; ``pipelined_hybrid``: steps are under way;
+``hybrid``: layers that keep different tokens, in blocks that outlive their requests; ``groups``:
+the same where they do not; ``tiers``: what the GPU has no more is in the host's memory; ``store``:
+it is where all replicas find it; ``drafts``: blocks of what was verified outlive their requests;
+``pipelined``: and those of steps under way can be found; ``prefix``: blocks outlive their requests;
+``count``: blocks are only counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -155,6 +155,16 @@ FEATURES: dict[str, frozenset[str]] = {
         "async, stages, groups, chunks": "stages groups chunks ahead priority",
         "stages, groups, tight": "stages groups tight priority",
         "async, stages, groups, tight": "stages groups tight ahead aborts",
+        "stages, groups, prefix cache": "stages groups caching hybrid",
+        "stages, groups, prefix cache, priority": "stages groups caching hybrid priority reserve",
+        "stages, groups, prefix cache, retention": "stages groups caching hybrid retention aborts",
+        "async, stages, groups, prefix cache": "stages groups caching hybrid ahead",
+        "async, stages, groups, prefix cache, all": "stages groups caching hybrid ahead aborts "
+        "priority reserve watermark threshold",
+        "async, stages, groups, prefix cache, sizes": "stages groups caching hybrid ahead sizes",
+        "stages, groups, prefix cache, tight": "stages groups caching hybrid tight",
+        "async, stages, groups, prefix cache, tight": "stages groups caching hybrid ahead tight "
+        "priority",
         "stages, tight": "stages caching tight",
         "async, stages, tight": "stages ahead caching tight priority aborts",
         "prefill_first": "v0",

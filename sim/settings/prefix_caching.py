@@ -34,12 +34,9 @@ def uncached(
     """
     if not several_groups(spec, version, unified):
         return None
-    if stages > 1:
-        return (
-            "what prompts share is not modelled where layers keep different tokens in several "
-            "pipeline stages"
-        )
     if any(cache.states for cache in spec.caches):
+        if stages > 1:
+            return "what prompts share is not modelled where layers keep a state behind stages"
         return _uncached_states(spec, version, drafts)
     if any(cache.kind == COMPRESSED for cache in spec.caches):
         return "what prompts share is not modelled where entries stand for several tokens"

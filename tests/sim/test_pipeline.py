@@ -184,7 +184,7 @@ def test_what_is_not_modelled_is_refused_by_name(
     [
         ("gpt-oss-20b", {"version": "0.10"}, "in several groups of the KV cache"),
         ("deepseek-v4-flash", {}, "entries stand for several tokens"),
-        ("gpt-oss-20b", {"enable_prefix_caching": True}, "what prompts share is not modelled"),
+        ("qwen3-next-80b-a3b", {"enable_prefix_caching": True}, "keep a state behind stages"),
     ],
 )
 def test_some_groups_of_the_cache_are_refused(
@@ -215,13 +215,14 @@ def test_windows_give_back_what_no_step_under_way_reads(
     assert pool.free == 100
 
 
+@pytest.mark.parametrize("caching", [False, True])
 @pytest.mark.parametrize("rule", [SPACED, HELD, FOLLOWED])
-def test_groups_behind_stages_lose_no_block(rule: tuple[str, bool | None]) -> None:
+def test_groups_behind_stages_lose_no_block(rule: tuple[str, bool | None], caching: bool) -> None:
     version, asynchronous = rule
     made = small.scenario(
         stages=2, windows=(None, 4, 4, None, 4, 4), version=version, async_scheduling=asynchronous,
         block_size=2, num_gpu_blocks=96, max_num_seqs=8, max_num_batched_tokens=24,
-        enable_prefix_caching=False,
+        enable_prefix_caching=caching,
     )  # fmt: skip
     layout = made.pool.ledger.layout
     assert [group.window for group in layout.groups] == [None, 4, 4]

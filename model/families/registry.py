@@ -43,6 +43,7 @@ MODULES = {
     "gemma4_text": "gemma4",
     "gemma4_unified_text": "gemma4",
     "cohere2": "windowed_rows",
+    "cohere2_moe": "cohere_moe",
     "olmo3": "windowed_rows",
     "exaone4": "windowed_rows",
     "laguna": "windowed_moe",

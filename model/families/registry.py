@@ -44,6 +44,8 @@ MODULES = {
     "gemma4_unified_text": "gemma4",
     "cohere2": "windowed_rows",
     "cohere2_moe": "cohere_moe",
+    "granite_swa": "granite_windows",
+    "granitemoe_swa": "granite_windows",
     "olmo3": "windowed_rows",
     "exaone4": "windowed_rows",
     "laguna": "windowed_moe",

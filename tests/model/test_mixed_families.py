@@ -129,6 +129,11 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
             "tie_word_embeddings": False,
         },
     ),
+    "granite_swa": ({}, {"attention_bias": True, "mlp_bias": True}),
+    "granitemoe_swa": (
+        {"num_local_experts": 6},
+        {"num_local_experts": 6, "shared_intermediate_size": 96, "attention_bias": True},
+    ),
     "olmo3": ({}, {"attention_bias": True}),
     "exaone4": ({}, {"sliding_window": None, "layer_types": ["full_attention"] * 6}),
     "qwen3_next": ({**DELTA, **SHARED}, {**DELTA, **SHARED, "mlp_only_layers": [1]}),

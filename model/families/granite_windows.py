@@ -1,6 +1,5 @@
 """``model_type: granite_swa`` and ``granitemoe_swa``: windows with sinks, full attention first."""
 
-
 from pydantic import NonNegativeInt, PositiveFloat, model_validator
 
 from model.families.keys import ExpertCount, Family, PositiveInt, check_experts

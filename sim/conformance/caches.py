@@ -63,7 +63,7 @@ def _prefix(told: Case) -> Scheduler:
 def _handing(told: Case, scheduler: Scheduler) -> Scheduler:
     """The same; in every second case prompts come from elsewhere, and go there."""
     if told.number % 2:
-        scheduler.connect(Handing(told.number % 5, told.settings.ahead))
+        scheduler.connect(Handing(1 + told.number % 4, told.settings.ahead))
     return scheduler
 
 
@@ -141,7 +141,7 @@ def _tiers(told: Case) -> Scheduler:
 def _handed_hybrid(told: Case) -> Scheduler:
     """Full attention and windows, whose blocks come from elsewhere and go there."""
     scheduler, _, _ = _loading_hybrid(told)
-    scheduler.connect(Handing(told.number % 5, told.settings.ahead))
+    scheduler.connect(Handing(1 + told.number % 4, told.settings.ahead))
     return scheduler
 
 

@@ -11,7 +11,7 @@ class Handing(Connector):
     """Every second request loads its whole prompt, once; the blocks of every third one are read.
 
     Args:
-        ticks: that each of the two takes.
+        ticks: that each of the two takes, at least one.
         ahead: whether steps are planned while the one before is computed, so that ends are learned
             of in a plan.
     """

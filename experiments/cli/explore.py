@@ -60,14 +60,13 @@ def _explored(options: argparse.Namespace) -> int:
     from experiments.study.overrides import parse_overrides
 
     try:
-        import uvicorn
-
         from experiments.exploring import nursery
 
         loaded = read_raw(options.study, parse_overrides(options.settings))
         if kind_of(loaded) != "serving":
             return fail(f"study {options.study} is of kind {kind_of(loaded)}, expected serving")
         nursery.context()  # it loads what workers need beside this process
+        from experiments.exploring.connections import Server
         from experiments.exploring.server import Explorer, application
     except ImportError:
         return fail(MISSING)
@@ -97,12 +96,8 @@ def _explored(options: argparse.Namespace) -> int:
             explorer = Explorer(base, knobs_of(base.study()), workers)
             print(f"open http://127.0.0.1:{port}/?token={token}", flush=True)
             print("Ctrl-C ends it", file=sys.stderr)
-            config = uvicorn.Config(
-                application(explorer, token, port), log_level="error", server_header=False,
-                ws="none", timeout_graceful_shutdown=1,
-            )  # fmt: skip
             signal.signal(signal.SIGTERM, _ended)  # uvicorn sends it again once it has stopped
-            uvicorn.Server(config).run(sockets=[listening])
+            Server(workers, application(explorer, token, port)).run(sockets=[listening])
         finally:
             workers.close()
     return 0

@@ -128,12 +128,18 @@ def answer(
     (point,) = data["points"]
     told = {one["id"]: point["m"][one["m"]] for one in data["columns"] if "m" in one}
     figures = {name: each if isinstance(each, list) else [each] for name, each in told.items()}
+    names = [one["id"] for one in data["columns"] if "m" in one]
+    few = point.get("few", [])
     paired = other is not None and len(others) == len(runs)
     return {
         "seeds": len(runs),
         "verdict": data["verdict"],
         "cards": cards(row, study.cluster.gpus, study.slo),
-        "point": {**point, "m": figures},
+        "point": {
+            **point,
+            "m": figures,
+            "few": dict(zip((names[at] for at in few[::2]), few[1::2], strict=True)),
+        },
         "spans": data["spans"],
         "bound": data["bound"],
         "limits": data["limits"],

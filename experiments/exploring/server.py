@@ -178,7 +178,7 @@ def application(explorer: Explorer, token: str, port: int) -> Starlette:
             with contextlib.suppress(asyncio.CancelledError):
                 await ready
 
-    return Starlette(
+    found = Starlette(
         routes=[
             Route("/", explorer.page),
             Route("/run", explorer.run),
@@ -191,3 +191,5 @@ def application(explorer: Explorer, token: str, port: int) -> Starlette:
         ],
         lifespan=lifespan,
     )
+    found.router.redirect_slashes = False  # /run/ is no name of /run
+    return found

@@ -28,6 +28,7 @@ KILLED = (
     "two worker processes were killed while they simulated this, perhaps for want of memory: "
     "the next move is simulated by a new one"
 )
+ENDED = "the server has ended: headroom explore starts another one"
 LOOK_S = 0.03
 """CPU time after which a run looks whether somebody still waits for it."""
 IMPORTING = "<frozen importlib"
@@ -48,6 +49,7 @@ class Workers:
         self._kept: OrderedDict[Path, None] = OrderedDict()
         self._under_way: dict[Path, asyncio.Future[bool]] = {}
         self._waiting: Counter[Path] = Counter()
+        self._closed = False
 
     @property
     def busy(self) -> int:
@@ -119,19 +121,23 @@ class Workers:
         loop, place, own = asyncio.get_running_loop(), self._idle.pop(), given_plugins()
         try:
             for again in (False, True):
+                if self._closed:
+                    raise RunError(ENDED)
                 try:
                     await loop.run_in_executor(self._pools[place], bounded, run, MOST_CPU_S, own)
                 except BrokenProcessPool:
                     self._pools[place].shutdown(wait=False)
-                    self._pools[place] = _worker()
+                    if not self._closed:
+                        self._pools[place] = _worker()
                 else:
                     return again
-            raise RunError(KILLED)
+            raise RunError(ENDED if self._closed else KILLED)
         finally:
             self._idle.append(place)
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes; what they simulate fails, and so does what is begun after that."""
+        self._closed = True
         for pool in self._pools:
             processes = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)

@@ -142,9 +142,12 @@ def summarise_points(
 
 
 def _with_saturation(group: Columns, load: Load | None) -> Columns:
-    """Say of runs that are too short to tell whether they are saturated what their load does."""
-    found = group.get("saturated")
-    if found is None or load is None or not load.beyond:
+    """Say of runs that are too short to tell whether they are saturated what others do.
+
+    That is their load; or other seeds, one of which is enough: see docs/output.md.
+    """
+    found = group.get("saturated", ())
+    if not (load is not None and load.beyond) and not any(value > 0 for value in found):
         return group
     return {**group, "saturated": [1.0 if math.isnan(value) else value for value in found]}
 

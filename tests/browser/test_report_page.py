@@ -81,6 +81,38 @@ def the_table_fits(page: Any, width: int) -> None:
         assert price["x"] + price["width"] <= 1280
 
 
+COVERED = """
+[...document.querySelectorAll('svg')].flatMap((svg) => {
+  const boxes = [...svg.querySelectorAll('.tag')].map((tag) => tag.getBoundingClientRect());
+  return boxes.flatMap((a, place) => boxes.slice(place + 1).filter((b) =>
+    Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3));
+}).length
+"""
+"""How many numbers of lines are written over others."""
+
+
+SAME = """
+charts.lines(document.getElementById('time-rate'), { id: 'time-rate', label: 'same', height: 240,
+  plain: true, series: Array.from({ length: 12 }, (_, at) => ({ name: `line ${at}`,
+    look: { colour: at, shape: 'circle', dash: at }, tag: String(100 + at),
+    points: Array.from({ length: 40 }, (_, x) => ({ x, y: 50 + 4 * Math.sin(x), text: '' })) })),
+  x: { domain: [0, 39], log: false, text: String, title: 'x' },
+  y: { domain: [0, 100], log: false, text: String, title: 'y' } })
+"""
+"""A dozen lines, one over the other."""
+
+
+def test_no_line_s_number_covers_another_s(browser: Any, url: str) -> None:
+    with Opened(browser) as opened:
+        for _, width in opened.looks(f"{url}#points=1,2,3,4,5,6"):
+            assert opened.page.locator("#time-rate .tag").count() == 6, width
+            assert opened.page.evaluate(COVERED) == 0, width
+            opened.page.evaluate(SAME)
+            assert opened.page.locator("#time-rate .tag").count() == 12, width
+            assert opened.page.evaluate(COVERED) == 0, width
+
+
 def test_nothing_is_closed_to_a_screen_reader(browser: Any, axe: str, url: str) -> None:
     with Opened(browser, bypass_csp=True) as opened:
         for look in opened.looks(url):

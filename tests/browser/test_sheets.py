@@ -8,6 +8,7 @@ import pytest
 from browser.conftest import Opened
 from experiments.reporting.page.figures import Axis, Band, Bar, Figure
 from experiments.reporting.page.sheet import Section, Sheet, write_sheet
+from experiments.reporting.page.tables import Table
 
 
 def opened_sheet(opened: Opened, folder: Path, figure: Figure) -> Any:
@@ -40,3 +41,22 @@ def test_a_legend_has_what_there_is(browser: Any, tmp_path: Path) -> None:
     with Opened(browser) as opened:
         page = opened_sheet(opened, tmp_path, figure)
         assert page.locator(".legend .key").all_inner_texts() == ["kept the SLO", "missed it"]
+
+
+@pytest.mark.parametrize(
+    "deployment", ["a100-80gb-sxm TP1", "h200-sxm TP2, max_num_batched_tokens 1024"]
+)
+def test_a_phone_shows_the_price_of_few_deployments_without_scrolling(
+    browser: Any, tmp_path: Path, deployment: str
+) -> None:
+    headings = ("deployment", "replicas", "GPUs", "USD/h", "missed", "N+1", "risk")
+    row = (deployment, "3", "3", "7.50 (5.00–7.50)", "0%", "yes", "0.00027%")
+    section = Section("Answers", table=Table(headings, (row, row)))
+    write_sheet(tmp_path / "sheet.html", Sheet(name="made_up", sections=[section]))
+    with Opened(browser, viewport={"width": 390, "height": 900}) as opened:
+        opened.page.goto((tmp_path / "sheet.html").as_uri())
+        for text in row:
+            box = opened.page.get_by_text(text, exact=True).first.bounding_box()
+            assert box["x"] + box["width"] <= 390, text
+    assert not Table(("change", "held"), (("prompts", "-6.0%"),)).is_read
+    assert not Table(headings, (row,) * 5).is_read or len(deployment) > 40

@@ -1,5 +1,6 @@
 """What a page calls its points, what its charts have on x, and what it leaves out."""
 
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from experiments.reporting.page.layout import axis_of, grouping_of
 from experiments.reporting.page.limits import limits_of, tails_of
 from experiments.reporting.page.tables import Table
 from experiments.reporting.page.write import cards
+from experiments.reporting.quantities import MISSING
 from experiments.texts.sheet import measured
 from sim.measuring.slo import Slo
 
@@ -80,6 +82,17 @@ def test_what_is_alike_everywhere_is_in_no_narrow_view() -> None:
     differing = {each.metric: each for each in columns_of([summary(), summary(gpus=4.0)])}
     assert differing["gpus"].views
     assert {each.metric: each for each in columns_of([summary()])}["gpus"].views
+
+
+def test_a_card_has_no_latency_where_as_much_comes_as_can_be_served() -> None:
+    assert cards(summary(), 2, None)[3]["value"] != MISSING
+    for more, note in (
+        ({"saturated": 0.5}, "saturated"),
+        ({"design_effect": math.inf}, "as much comes as can be served"),
+        ({"design_effect": math.inf, "saturated": math.nan}, "as much comes as can be served"),
+    ):
+        card = cards(summary(**more), 2, None)[3]
+        assert (card["value"], card["note"]) == (MISSING, note)
 
 
 def test_without_limits_nothing_is_within_them() -> None:

@@ -142,6 +142,19 @@ def test_runs_too_short_to_show_it_are_saturated_beyond_capacity() -> None:
         assert ("too near to capacity" in found["notes"]) == (not known)
 
 
+def test_a_seed_that_is_too_short_to_tell_does_not_hide_that_another_is_saturated() -> None:
+    """It is, in at least one seed; nobody looks for the load of such a point."""
+    for found, expected in (((1.0, math.nan), 1.0), ((0.0, math.nan), math.nan), ((0.0, 1.0), 0.5)):
+        seeds = [
+            {"seed": seed, "requests": 400, "measured_requests": 360, "saturated": one,
+             "unfinished": 0, "rejected": 0, "timed_out": 0}
+            for seed, one in enumerate(found)
+        ]  # fmt: skip
+        (row,) = summarise_points(Records.of(seeds), [], ["saturated"], bases=[Basis()]).rows()
+        assert row["saturated"] == pytest.approx(expected, nan_ok=True)
+        assert ("grows without bound" in row["notes"]) == (1.0 in found)
+
+
 def test_an_interval_by_sections() -> None:
     """By hand: ln 2 on both sides of a pooled value, and t with one degree of freedom."""
     low, high = sectioned_ends(2.0, [1.0, 4.0], 0.95)

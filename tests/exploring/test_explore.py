@@ -19,6 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from experiments.exploring.knobs import DEFAULT, KnobError, knobs_of, settings_of
 from experiments.exploring.points import base_of
+from experiments.reporting.quantities import MISSING
 from experiments.study.document import read_raw
 from experiments.study.overrides import override
 from experiments.study.points import prepare
@@ -94,6 +95,20 @@ def test_a_latency_that_grows_with_the_run_is_no_figure(client: TestClient) -> N
     assert tpot["difference"] != 0
 
 
+def test_of_too_short_a_run_beyond_what_can_be_served_there_is_no_latency(
+    client: TestClient,
+) -> None:
+    """Nobody sees its queue grow; but the time in it says how long the run was, nothing else."""
+    (told,) = lines(client, "/run?seeds=1&output=600&rate=60")
+    assert told["point"]["state"] == "saturated"
+    assert told["point"]["m"]["ttft_p99_s"] == [None]
+    assert told["point"]["few"]["ttft_p99_s"] == 0
+    assert told["cards"][3]["value"] == MISSING
+    (told,) = lines(client, "/run?seeds=1&rate=1")
+    assert told["point"]["few"].get("ttft_p99_s", 1) > 0
+    assert told["cards"][3]["value"] != MISSING
+
+
 def test_what_does_not_fit_is_said_with_its_ledger(client: TestClient) -> None:
     (told,) = lines(client, "/run?seeds=1&gpu=t4")
     assert "does not fit on t4" in told["error"]
@@ -156,6 +171,10 @@ def test_a_fault_is_told_on_the_page_and_in_the_terminal(
         ("/%2e%2e/%2e%2e/etc/passwd", 404),
         ("/assets/page.css", 404),
         ("/docs", 404),
+        ("/run/", 404),
+        ("/RUN", 404),
+        ("/run;seeds=1", 404),
+        ("/%252e%252e/etc/passwd", 404),
         ("/run%0d%0aSet-Cookie:%20a=b", 404),
         ("/state/../study%00", 404),
         ("/openapi.json", 404),
@@ -210,6 +229,12 @@ def test_only_who_has_the_token_is_answered(client: TestClient) -> None:
     for site in ("same-origin, cross-site", "SAME-ORIGIN", ""):
         answer = client.get("/", headers={"Sec-Fetch-Site": site, **right})
         assert answer.status_code == 403, site
+    twice = (
+        [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")],
+        [("Origin", "http://127.0.0.1"), ("Origin", "http://evil.example")],
+    )
+    for headers in twice:
+        assert client.get("/state", headers=[*headers, *right.items()]).status_code == 403
     assert client.get("/state").status_code == 403
     client.cookies.set("headroom_9", cookie, domain="127.0.0.1")
     assert client.get("/").status_code == 200

@@ -12,6 +12,8 @@ Cell = str | Mapping[str, str]
 
 LONG, FEW = 40, 8
 """Characters of a cell that is a sentence; columns that a paragraph can hold."""
+NARROW, GAP, SHORT = 44, 2, 4
+"""Characters beside each other on a phone, and between columns; rows that are few."""
 WITH_UNIT = re.compile(r"[-+~<>≤≥ ]*\d[\d.,]*(e[-+]?\d+)?( ?\S+)?")
 """A number, and a word for its unit."""
 NO_NUMBER = re.compile(r"(?!none|more)\W*[A-Za-z]|.*[A-Za-z]{5}|.{25}")
@@ -55,10 +57,22 @@ class Table:
 
     @property
     def is_read(self) -> bool:
-        """Whether it is sentences more than figures: a phone shows a row as a paragraph."""
-        return len(self.headings) <= FEW and any(
-            len(cell) > LONG for row in self.rows for cell in row if isinstance(cell, str)
-        )
+        """Whether a phone shows a row as a paragraph.
+
+        That is where there are sentences more than figures, and where few rows are too wide.
+        """
+        if len(self.headings) > FEW:
+            return False
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.headings)
+        widths = [
+            max((len(cell) for cell in column if isinstance(cell, str)), default=0)
+            for column in columns
+        ]
+        if max(widths) > LONG:
+            return True
+        words = [max(map(len, heading.split()), default=0) for heading in self.headings]
+        needed = sum(map(max, widths, words)) + GAP * len(widths)
+        return len(self.rows) <= SHORT and not self.points and needed > NARROW
 
     @property
     def words(self) -> frozenset[int]:

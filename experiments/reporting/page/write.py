@@ -119,13 +119,15 @@ def cards(row: Mapping[str, Any], gpus: int, slo: Slo | None) -> list[dict[str, 
     within = {"title": "within the limits, %", "value": _share(row), "note": f"{served} requests/s"}
     ttft, tpot = shown_tails(slo)
     waiting = {"title": named(ttft)[0], "note": f"median {figure('ttft_p50_s', 1e3)}"}
-    lost = {"value": MISSING, "note": "saturated"}
+    full = effective(row, ttft) == 0  # at its capacity, within what that is known to
+    grows = row.get("saturated", 0) > 0
+    lost = {"value": MISSING, "note": "saturated" if grows else "as much comes as can be served"}
     return [
         {"title": "USD/M output tokens", "value": figure("usd_per_million_output_tokens"),
          "note": "while it is this busy"},
         {"title": "GPUs", "value": f"{gpus:,}", "note": f"USD {figure('usd_per_hour')} per hour"},
         within if slo is not None else {"title": "requests/s", "value": served, "note": ""},
-        waiting | (lost if row.get("saturated", 0) > 0 else tail(ttft)),
+        waiting | (lost if grows or full else tail(ttft)),
         {"title": named(tpot)[0], "note": f"median {figure('tpot_p50_s', 1e3)}"}
         | tail(tpot),
         {"title": "KV cache, most, %", "value": figure("kv_use_max", 100),

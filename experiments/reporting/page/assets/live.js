@@ -134,8 +134,10 @@
       if (load < LOAD.low || load > LOAD.high || state.curve.has(load)) continue;
       await lines(address({ ...setting, [LOAD.id]: load }, 1), asking.signal, (told) => {
         if (told.error || asking !== state.asking) return;
-        const found = told.point.m[`ttft_${tail(told)}_s`];
-        state.curve.set(load, found && found[0] !== null ? found[0] * 1000 : NaN);
+        const id = `ttft_${tail(told)}_s`, found = told.point.m[id], few = told.point.few[id];
+        // Where as much comes as can be served a figure says how long the run was, nothing else.
+        const lasts = found && found[0] !== null && few !== 0;
+        state.curve.set(load, { ms: lasts ? found[0] * 1000 : NaN, few });
         drawCurve();
       });
     }
@@ -270,11 +272,16 @@
   function drawCurve() {
     const ttftName = `TTFT ${tail(state.shown)}`;
     const all = [...state.curve].sort(([a], [b]) => a - b);
-    const points = all.filter(([, y]) => y === y).map(([x, y]) => ({ x, y,
-      text: `${number(x)} ${LOAD.label} · ${ttftName} ${number(y)} ms` }));
-    const lost = all.filter(([, y]) => y !== y).map(([x]) => number(x));
-    el("rate-told").textContent = lost.length
-      ? `Without a latency that lasts (saturated, or nobody was answered): ${lost.join(", ")}.` : "";
+    const points = all.filter(([, { ms }]) => ms === ms).map(([x, { ms, few }]) => ({ x, y: ms,
+      hollow: few !== undefined, text: `${number(x)} ${LOAD.label} · ${ttftName} ${number(ms)} ms`
+        + (few === undefined ? "" : `, rests on ${number(few, 2)} independent requests`) }));
+    const lost = all.filter(([, { ms }]) => ms !== ms).map(([x]) => number(x));
+    const told = [
+      lost.length && "Without a latency that lasts (as much comes as can be served, or more; or "
+        + `nobody was answered): ${lost.join(", ")}.`,
+      points.some(({ hollow }) => hollow) && "Hollow: rests on few independent requests.",
+    ];
+    el("rate-told").textContent = told.filter(Boolean).join(" ");
     const limit = limitOf(state.shown), ys = points.map((each) => each.y);
     if (limit !== undefined) ys.push(limit * 1000);
     charts.lines(el("rate-curve"), { id: "rate-curve", height: 240,

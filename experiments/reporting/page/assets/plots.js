@@ -107,8 +107,10 @@
         const [cx, cy] = [at.x + 4 + width / 2, at.y + up - 4];
         if (cy < inner.top + 5 || cy > inner.bottom - 5) continue;
         const near = (one) => Math.hypot(one.x - cx, one.y - cy);
-        const free = Math.min(60, ...others.map(near), ...covered.tags.map(near));
-        if (!found || free > found.free + 1) found = { free, x: cx, y: cy };
+        const over = covered.tags.some((one) => Math.abs(one.y - cy) < 13
+          && Math.abs(one.x - cx) < (width + (one.width || 8)) / 2 + 2);
+        const free = over ? -1 : Math.min(60, ...others.map(near), ...covered.tags.map(near));
+        if (!found || free > found.free + 1) found = { free, x: cx, y: cy, width };
       }
     }
     if (!found) return;

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "studies", nargs="*", metavar="STUDY", help="bundled studies (default: all)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="let plans look at less, as headroom gallery does"
+        "--quick", action="store_true", help="let searches do less, as headroom gallery does"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",

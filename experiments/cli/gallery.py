@@ -39,6 +39,10 @@ QUICK = {
     "qwen3_32b_h200": (
         "candidates={cluster.tensor_parallel_size: [2]}", "run_requests=4000", "runners_up=0",
     ),
+    "agent_users": (
+        "sweep={cluster.gpu: [h200]}", "run_requests=500", "half_width=0.3",
+        "workload.sessions.turns=2", "workload.sessions.tools.calls=2",
+    ),
     "decoder_vs_simulation": ("schedulers=[chunked_prefill]", "workload.num_requests=100"),
     "kv_cache_latency": ("measuring.budget_s=20", "prompt_tokens=[10, 100, 500]", "repeats=1"),
 }  # fmt: skip

@@ -20,6 +20,7 @@ from sim.engine.caches.prefix_cache import PrefixCache
 from sim.engine.caches.state_cache import StateCache
 from sim.engine.caches.state_groups import StateGroup, StateSettings
 from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.deferring_prefill import DeferringPrefill
 from sim.engine.scheduler import Scheduler
 from sim.engine.tiers.eviction import Arc, Lru, RankedLru
 from sim.engine.tiers.grouped_offloading import GroupedOffloading
@@ -140,12 +141,14 @@ def _tiers(told: Case) -> Scheduler:
 
 def _handed_hybrid(told: Case) -> Scheduler:
     """Full attention and windows, whose blocks come from elsewhere and go there."""
-    scheduler, _, _ = _loading_hybrid(told)
+    scheduler, _, _ = _loading_hybrid(told, DeferringPrefill if told.settings.ahead else None)
     scheduler.connect(Handing(1 + told.number % 4, told.settings.ahead))
     return scheduler
 
 
-def _loading_hybrid(told: Case) -> tuple[Scheduler, list[BlockGroup], int]:
+def _loading_hybrid(
+    told: Case, policy: type[ChunkedPrefill] | None = None
+) -> tuple[Scheduler, list[BlockGroup], int]:
     """A scheduler with a cache of full attention and windows that are held before they are filled,
     its groups, and what the windows keep."""
     number, size, ahead = told.number, told.block_size, told.settings.ahead
@@ -155,7 +158,7 @@ def _loading_hybrid(told: Case) -> tuple[Scheduler, list[BlockGroup], int]:
     retention = (DENSE, 0, 4 * size)[number % 3]
     hybrid = HybridSettings(spans_of(told, 1), True, True, ahead, retention, True)
     pool = TieredHybrid(3 * told.num_blocks, groups, ahead, hybrid)
-    return _scheduler(told, pool), groups, retention
+    return _scheduler(told, pool, policy), groups, retention
 
 
 def _tiered_hybrid(told: Case) -> Scheduler:
@@ -187,8 +190,10 @@ def _store(told: Case) -> Scheduler:
     return scheduler
 
 
-def _scheduler(told: Case, pool: BlockPool) -> Scheduler:
-    return ChunkedPrefill(pool, ORDERS[told.order](), told.settings)
+def _scheduler(
+    told: Case, pool: BlockPool, policy: type[ChunkedPrefill] | None = None
+) -> Scheduler:
+    return (policy or ChunkedPrefill)(pool, ORDERS[told.order](), told.settings)
 
 
 OF_CASES: Final[Mapping[str, Callable[[Case], Scheduler]]] = {

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.planning.promises import longest_stay_s
+from experiments.planning.promises import limits_of, longest_stay_s
+from experiments.reporting.support import SHORT
+from experiments.running.pooling import load_of
 from experiments.study.build import looks_at_nothing, scenario_of, settled
 from experiments.study.document import Study, validate
 from experiments.study.errors import StudyError, show
@@ -37,6 +39,8 @@ SHARED = 2
 """So many replicas of a router that looks at no load have enough of such a run; more of them ask
 for more, since each sees but its own requests: ten relaxation times at 95% of the capacity."""
 WARMUP = 0.1
+LONGEST = 4 * FEWEST
+"""A run becomes at most so long for its load: at 98% of the capacity it would take 61,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,23 @@ def long_enough(study: Study, fewest: int = FEWEST) -> Study:
     return study.model_copy(
         update={"workload": workload, "warmup_fraction": WARMUP, "warmup_s": None}
     )
+
+
+def long_for_its_load(study: Study) -> Study | None:
+    """Return a study whose runs are as long as its load asks for; None where they are already.
+
+    A queue near its capacity forgets slowly how it was at the start, which is empty: shorter runs
+    than ``SHORT`` relaxation times have not seen what waits are like there, and keep too much.
+    Limits on the time per token alone have no queue to wait for.
+    """
+    count, slo = study.workload.num_requests, study.slo
+    if count is None or slo is None:
+        return None
+    load = load_of(study) if any(one.latency != "tpot" for one in limits_of(slo).values()) else None
+    if load is None or math.isnan(load.share):
+        return None
+    asked = math.ceil(min(SHORT * load.relaxation / (1 - WARMUP), LONGEST))
+    return with_values(study, {"workload.num_requests": asked}) if asked > count else None
 
 
 def _queues(study: Study) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from experiments.planning.lengths import WARMUP
+from experiments.planning.lengths import WARMUP, long_for_its_load
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample
 from experiments.planning.sequential import (
@@ -124,6 +124,8 @@ class SteadyProbe:
     """Of each run, by the key of the promise."""
     first: Counts | None = None
     """Of a short run that comes before the others, and shows who has no hope at all."""
+    earlier: int = 0
+    """Runs that kept it, and were too short for their load."""
 
     def __post_init__(self) -> None:
         self.counts = Counts(self.promises)
@@ -184,8 +186,8 @@ class SteadyProbe:
 
     @property
     def asked(self) -> int:
-        """How many have been asked for, the short one too."""
-        return len(self.batches) + (self.first is not None)
+        """How many have been asked for, the short ones too."""
+        return len(self.batches) + self.earlier + (self.first is not None)
 
     def next(self) -> list[Trial]:
         """The short run; then as many as the next look needs, with seeds after the first."""
@@ -207,6 +209,18 @@ class SteadyProbe:
         for sample in samples:
             self.batches.append({one.key: sample.batches(one) for one in self.promises})
             self.counts.add(sample)
+        if self.verdict is Verdict.KEPT and not self.earlier:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Let what short runs keep be kept by such as are long enough for the load, if others are.
+
+        What they miss is missed all the same.
+        """
+        longer = long_for_its_load(self.study)
+        if longer is not None:
+            self.study, self.earlier = longer, len(self.batches)
+            self.batches, self.counts = [], Counts(self.promises)
 
 
 def shorter(study: Study) -> Study:

@@ -225,6 +225,8 @@ class Finder:
             self._window_risk(one, problem, available)
             return
         held = self._held(one.candidate, one.replicas, one.candidate.sized(one.replicas))
+        if held.outcome == "undecided" and kept(one.probe):
+            held = replace(held, value=problem.multiple)  # what was tested is all that is known
         one.holds = held
         one.risk_ends = (math.nan, math.nan)  # those of fewer replicas are not its own
         points = {one.replicas: held.value}

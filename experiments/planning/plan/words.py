@@ -142,6 +142,8 @@ def _held(found: PlanFound, one: Finalist) -> Iterator[str]:
         text = f"holds    {traffic_text(found, one.holds.value)}"
         if one.holds.outcome == "capacity":
             text = f"holds    at least {traffic_text(found, one.holds.value)}, its capacity"
+        elif one.holds.outcome == "undecided":
+            text = f"holds    at least {traffic_text(found, one.holds.value)}, which was tested"
         elif not math.isnan(one.holds.low):
             text += f" ({ends[0]} to {ends[1]})"
         yield f"{text}; risk {risk_text(one)}"

@@ -23,6 +23,9 @@ from sim.measuring.latencies import COLUMNS, SPANS, latency
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+SERVING = "serving"
+"""The kind of study whose results are laid side by side."""
+
 Floats = npt.NDArray[np.float64]
 
 PAIRED, BY_SEED, APART = "the same requests", "the same lengths", "not paired"
@@ -135,10 +138,17 @@ def _points_of(named: str) -> list[Side]:
 
     found = re.fullmatch(r"(.+):(\d+)", named)
     folder, number = (Path(found[1]), int(found[2])) if found else (Path(named), None)
-    if MANIFESTS.read(folder / MANIFEST) is None:
+    record = MANIFESTS.read(folder / MANIFEST)
+    if record is None:
         raise StudyError.of(
             f"compare {named}: no results of headroom run in it, expected a folder with its "
             f"{MANIFEST}"
+        )
+    kind = record.facts.get("kind", SERVING)
+    if kind != SERVING:
+        raise StudyError.of(
+            f"compare {named}: it holds what a study of kind {kind} found, expected one of kind "
+            f"{SERVING}, such as the winner.yaml of a plan"
         )
     try:
         summary = pd.read_csv(folder / "summary.csv")

@@ -10,6 +10,7 @@ import pytest
 from killed import kill_search
 from ruamel.yaml import YAML
 
+from experiments.cli.compare import main as compare_main
 from experiments.cli.plan import main
 from experiments.cli.run import main as run_main
 from experiments.planning.api import run_search
@@ -111,6 +112,11 @@ def test_the_winner_run_alone_gives_the_figures_of_the_plan(planned: Path, tmp_p
     assert 1 - kept == pytest.approx(float(answer["missed_share"]), abs=1e-12)
     usd = [float(row["usd_per_hour"]) for row in runs]
     assert usd == pytest.approx([float(answer["usd_per_hour"])] * len(runs))
+
+
+def test_a_plan_is_not_compared(planned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare_main([str(planned), str(planned)]) == 2
+    assert "holds what a study of kind plan found, expected" in capsys.readouterr().err
 
 
 def test_the_winner_says_what_was_stated_and_chosen(planned: Path) -> None:

@@ -12,7 +12,7 @@ import math
 from dataclasses import replace
 
 from hardware.gpu import Gpu, gpu_names, load_gpu
-from hardware.links.interconnect import check_ranks, check_stages, makes_servers
+from hardware.links.interconnect import check_ranks, check_stages
 from hardware.memory.demand import MemoryDemand
 from hardware.memory.ledger import GIB, MemoryLedger
 from model.dealing import experts_among
@@ -77,30 +77,37 @@ def _refusal(demand: MemoryDemand, ledger: MemoryLedger) -> str:
 
 def _remedy(demand: MemoryDemand) -> str:
     """Name the smallest group that would do, in powers of two as servers are cut."""
-    gpu, dp = demand.gpu, demand.dp
+    gpu = demand.gpu
     most = gpu.gpus_per_server * (MOST_SERVERS if gpu.network_bytes_per_s else 1)
     known = tensor_parallel_sizes(demand.spec, most, demand.precision)
-    sizes = [
-        size for size in known
-        if size.bit_count() == 1 and all(makes_servers(gpu, n) for n in (size, size * dp))
-        and _deals_experts(demand, size)
-    ]  # fmt: skip
+    sizes = [size for size in known if size.bit_count() == 1 and _deals_experts(demand, size)]
     for size in sizes:
-        if replace(demand, tp=size).serves():
+        larger = replace(demand, tp=size)
+        if _are_joined(larger) and larger.serves():
             return f"smallest tensor_parallel_size that fits on {gpu.name}: {size}"
     # By what the vendor sells: among equals the driver's small differences do not decide.
     gpus = sorted(map(load_gpu, gpu_names()), key=_size_and_price)
     message = f"no tensor_parallel_size up to {most} fits on {gpu.name}"
     for size in (demand.tp, *sizes):
         for other in gpus:
-            if size * dp > other.gpus_per_server:
+            if size * demand.dp > other.gpus_per_server:
                 continue
-            if replace(demand, gpu=other, tp=size).serves():
+            elsewhere = replace(demand, gpu=other, tp=size)
+            if _are_joined(elsewhere) and elsewhere.serves():
                 return (
                     f"{message}; smallest GPU of the catalogue that fits at "
                     f"tensor_parallel_size = {size}: {other.name}"
                 )
     return f"{message}, nor on any GPU of the catalogue"
+
+
+def _are_joined(demand: MemoryDemand) -> bool:
+    """Whether servers and networks of the GPU make its groups, stages and ranks."""
+    try:
+        _check_servers(demand)
+    except ValueError:
+        return False
+    return True
 
 
 def _deals_experts(demand: MemoryDemand, tp: int) -> bool:
@@ -116,10 +123,14 @@ def _size_and_price(gpu: Gpu) -> tuple[int, float]:
     return gpu.nominal_memory_bytes or gpu.memory_bytes, gpu.usd_per_hour or math.inf
 
 
-def _check(demand: MemoryDemand) -> None:
+def _check_servers(demand: MemoryDemand) -> None:
     check_stages(demand.gpu, demand.tp, demand.pp)
     if demand.dp > 1:
         check_ranks(demand.gpu, demand.tp * demand.dp, "data_parallel_size x tensor_parallel_size")
+
+
+def _check(demand: MemoryDemand) -> None:
+    _check_servers(demand)
     utilization, blocks = demand.gpu_memory_utilization, demand.num_gpu_blocks
     if not 0 < utilization <= 1:
         raise ValueError(f"gpu_memory_utilization = {utilization}, expected above 0 and at most 1")

@@ -306,3 +306,14 @@ def test_more_of_anything_else_is_less_for_the_cache(tp, utilization, tokens, se
     assert blocks(max_num_batched_tokens=2 * tokens) <= here
     assert blocks(max_num_seqs=2 * seqs) <= here
     assert blocks(tp=2 * tp) > here
+
+
+@pytest.mark.parametrize(("gpu", "pp"), [("t4", 2), ("t4", 4), ("l4", 2)])
+def test_a_remedy_is_one_that_servers_make_with_the_stages_there(gpu: str, pp: int) -> None:
+    with pytest.raises(DoesNotFitError) as error:
+        ledger("llama-3-70b", gpu, pp=pp)
+    words = str(error.value).splitlines()[-1].split()
+    if "catalogue" in words:
+        assert ledger("llama-3-70b", words[-1], pp=pp).num_gpu_blocks > 0
+    else:
+        assert ledger("llama-3-70b", gpu, pp=pp, tp=int(words[-1])).num_gpu_blocks > 0

@@ -72,7 +72,7 @@ def test_a_changed_file_beside_the_config_is_read_again(tmp_path: Path) -> None:
         ("engine.quantization=torchao", "engine.quantization = torchao: not modelled, expected"),
         ("engine.kv_cache_dtype=nvfp4", "engine.kv_cache_dtype = nvfp4: not modelled, expected"),
         ("model=./Tiny-8M", "no such file or folder"),
-        ("cluster.gpu=h800", "'h800' is not in the catalogue"),
+        ("cluster.gpu=h700", "'h700' is not in the catalogue"),
     ],
 )
 def test_what_contradicts_the_checkpoint_is_one_clear_error(

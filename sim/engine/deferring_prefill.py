@@ -46,6 +46,12 @@ class DeferringPrefill(ChunkedPrefill):
         self._is_under_way = False
         return super()._try_again(batch, now_s)
 
+    def _stop(self, victim: Sequence, batch: Batch, decodes_ready: bool) -> int:
+        held_tokens = super()._stop(victim, batch, decodes_ready)
+        # No step computes it: all of its tokens are known, as those of a prompt are.
+        victim.target_tokens = max(victim.target_tokens, victim.kv_tokens)
+        return held_tokens
+
     def _may_stop(self, victim: Sequence) -> bool:
         self._blocked = self._is_under_way and victim not in self._idle
         return not self._blocked

@@ -59,6 +59,7 @@ class Opened:
         for scheme, width in LOOKS:
             self.page.emulate_media(color_scheme=scheme)
             self.page.set_viewport_size({"width": width, "height": 900})
+            self.page.goto("about:blank")  # an address with the same #part is not loaded anew
             self.asked.clear()
             self.page.goto(url)
             yield scheme, width

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[str, dict[str, Any], float]] = {
         ROTARY | {"num_attention_heads": 1, "num_key_value_heads": 1},
         5e-6,
     ),
-    "llama-3.1": ("Llama", ROTARY | {"rope_parameters": LLAMA3_SCALING}, 1e-5),
+    "llama-3.1": ("Llama", ROTARY | {"rope_parameters": LLAMA3_SCALING}, 5e-6),
     "llama-linear": (
         "Llama",
         ROTARY | {"rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 500.0}},

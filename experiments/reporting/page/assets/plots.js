@@ -107,8 +107,8 @@
         const [cx, cy] = [at.x + 4 + width / 2, at.y + up - 4];
         if (cy < inner.top + 5 || cy > inner.bottom - 5) continue;
         const near = (one) => Math.hypot(one.x - cx, one.y - cy);
-        const over = covered.tags.some((one) => Math.abs(one.y - cy) < 13
-          && Math.abs(one.x - cx) < (width + (one.width || 8)) / 2 + 2);
+        const over = covered.tags.some(({ x, y, width: w = 8 }) => Math.abs(y - cy) < 13
+          && 2 * Math.abs(x - cx) < width + w + 4);
         const free = over ? -1 : Math.min(60, ...others.map(near), ...covered.tags.map(near));
         if (!found || free > found.free + 1) found = { free, x: cx, y: cy, width };
       }

@@ -56,7 +56,7 @@
       const series = DATA.lines.map((title, line) => ({
         name: title, look: lineLook(line), faint: !told.has(line),
         points: DATA.points.filter((point) => point.line === line
-          && (!isLog || (point.state !== "saturated" && few(point, name) !== 0)))
+          && (!isLog || point.state !== "saturated" && few(point, name) !== 0))
           .filter((point) => metric(point, name) !== null).map((point) => {
             const [value, low, high] = figure(point, name);
             return { x: at(point), y: value * scale, low: (low ?? NaN) * scale,

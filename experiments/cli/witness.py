@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.cli.command import Parser, called, fail, run_command
+from experiments.study.errors import nearest
 from experiments.witness import kept
 from experiments.witness.comparison import Tally, blank, compare, name_of, running
 from experiments.witness.environment import (
@@ -58,7 +59,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     lay = commands.add_parser("compare", help="lay schedules beside each other")
     lay.add_argument("versions", nargs="*", metavar="VERSION", help="default: all installed")
-    lay.add_argument("--feature", action="append", choices=list(FEATURES))
+    lay.add_argument(
+        "--feature", action="append", type=feature, metavar="FEATURE",
+        help="such as 'async, prefix cache' (docs/witness.md), as often as wanted; default: all",
+    )  # fmt: skip
     lay.add_argument("--first", type=int, default=0)
     lay.add_argument("--count", type=int, default=100, help="scenarios of each feature")
     lay.add_argument("--out", type=Path, help="folder for VERSION.json: what was found; goes on")
@@ -81,6 +85,14 @@ def parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="version x feature, of what compare --out wrote")
     table.add_argument("results", type=Path, help="the folder")
     return main
+
+
+def feature(name: str) -> str:
+    """The name, if scenarios can be drawn for it; an error with the nearest one otherwise."""
+    if name not in FEATURES:
+        expected = nearest(name, list(FEATURES)) or "; docs/witness.md has their names"
+        raise argparse.ArgumentTypeError(f"{name!r}: no such feature{expected}")
+    return name
 
 
 def main(argv: Sequence[str] | None = None) -> int:

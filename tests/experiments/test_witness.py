@@ -49,6 +49,19 @@ def test_what_a_release_lacks_is_not_asked_for() -> None:
     assert any(draw("all", number).watermark for number in range(40))
 
 
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [("asynk", "did you mean async?"), ("qqqq", "docs/witness.md has their names")],
+)
+def test_a_feature_that_is_not_compared_is_told_the_nearest(
+    said: str, answered: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "--feature", said]) == 2
+    told = capsys.readouterr().err
+    assert f"argument --feature: {said!r}: no such feature; {answered}" in told
+    assert len(told) < 400
+
+
 def test_differences_are_named_by_column() -> None:
     outcome = simulated(draw("plain", 0), "0.32.0")
     other = Outcome(outcome.first, outcome.finish, outcome.hits, outcome.preemptions, [])

@@ -244,11 +244,22 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
     found = _spelled(name)
     if found is not None:
         return gpus[found]
+    if several := _of_several(name):
+        raise UnknownGpuError(
+            f"gpu = {gpu!r}: expected the name of one, {several}; how many there are is said by "
+            "tensor_parallel_size and replicas"
+        )
     raise UnknownGpuError(
         f"gpu = {gpu!r} is not in the catalogue, expected one of {', '.join(gpus)}"
         f"{_typo(name, [*gpus, *aliases])}; or a mapping with its own figures, all of them or what "
         f"differs from a relative: {MAPPING}"
     )
+
+
+def _of_several(name: str) -> str | None:
+    """The GPU of ``4xh100`` or ``h100-x-4``."""
+    found = re.fullmatch(r"\d+-?[x*]-?(.+)|(.+?)-?[x*]-?\d+", name)
+    return None if found is None else _spelled(found[1] or found[2])
 
 
 def _typo(name: str, known: list[str]) -> str:

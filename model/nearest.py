@@ -2,6 +2,14 @@
 
 from collections.abc import Iterable
 
+SAME = {
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "float": "float32",
+    "fp32": "float32",
+}
+"""Other words for the same, which no slip of the pen makes of each other."""
 LONGEST = 64
 """Characters of a word that are compared; no known word has as many."""
 
@@ -14,6 +22,8 @@ def closest(word: object, choices: Iterable[str]) -> str | None:
     """
     wanted = _plain(str(word)[:LONGEST])
     most = max(1, len(wanted) // 3)
+    if SAME.get(wanted) in (choices := tuple(choices)) and wanted not in choices:
+        return SAME[wanted]
     best, least = None, (most, 1)
     others: list[tuple[int, bool, str]] = []
     for choice in choices:

@@ -14,9 +14,8 @@ from experiments.running.identity import code_digest, digest_of, file_digest
 from experiments.running.publish import claimed, publish
 from experiments.running.sweep import Executor
 from experiments.running.versions import machine, versions
-from experiments.running.work_folder import shown
+from experiments.running.work_folder import ended, shown
 from experiments.study.document import Study
-from experiments.study.errors import RunError
 from experiments.study.plugins import plugin_facts
 from model.sources import sources_digest
 
@@ -72,7 +71,7 @@ def search_in_folder(
             wall_s = round(time.perf_counter() - started, 3)
             publish(work, {**_facts(study, trials), **executor.facts(), "wall_s": wall_s})
     except OSError as error:
-        raise RunError(f"cannot go on: {error}") from error
+        raise ended(error, place.out) from error
     if os.path.lexists(place.work):
         progress.note(f"{shown(place.work)} holds files that are not headroom's; they stay there")
     return found, trials

@@ -43,6 +43,8 @@ class Stream:
         self.inner = inner
         self.filtered = filtered
         self.failure: OSError | None = None
+        self.told: Stream | None = None
+        """Who has to know of a failure, too."""
 
     @property
     def encoding(self) -> str:
@@ -71,7 +73,9 @@ class Stream:
 
     def unfiltered(self) -> "Stream":
         """Return the same stream for somebody who has to steer the terminal."""
-        return Stream(self.inner, filtered=False)
+        plain = Stream(self.inner, filtered=False)
+        plain.told = self
+        return plain
 
     def _try(self, do: Callable[[TextIO], object]) -> None:
         if self.inner is None or self.failure is not None:
@@ -82,6 +86,8 @@ class Stream:
             self.inner = None
         except OSError as error:
             self.failure = error
+            if self.told is not None:
+                self.told.failure = error
             _discard(self.inner)
 
     def __getattr__(self, name: str) -> Any:

@@ -15,9 +15,8 @@ from experiments.running.pool_tables import pools_of_replicas
 from experiments.running.publish import Work, claimed, publish
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.tables import Tables, written_tables
-from experiments.running.work_folder import shown
+from experiments.running.work_folder import ended, shown
 from experiments.running.workers import interrupts_later, shared_by
-from experiments.study.errors import RunError
 from experiments.study.points import Plan
 
 FOR_TABLES = ("experiments.reporting.stats",)
@@ -121,7 +120,7 @@ def run_plan(
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
     except OSError as error:
-        raise RunError(f"cannot go on: {error}") from error
+        raise ended(error, place.out) from error
     if os.path.lexists(place.work):
         progress.note(f"{shown(place.work)} holds files that are not headroom's; they stay there")
     return Outcome(tables, place.folder, resumed, wall_s)

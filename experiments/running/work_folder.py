@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from experiments.running.record import is_file, is_folder
-from experiments.study.errors import StudyError
+from experiments.study.errors import RunError, StudyError
 
 WORK = ".headroom-work"
 MARK = "headroom-work"
@@ -189,6 +189,12 @@ def told(out: str, done: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise StudyError.of(f"--out {out} cannot be {done}: {reason}") from None
+
+
+def ended(error: OSError, out: str) -> RunError:
+    """Say what the file system refused while runs went on."""
+    reason = error.strerror or str(error) if error.errno is None else os.strerror(error.errno)
+    return RunError(f"cannot go on in {out}: {reason}")
 
 
 def shown(name: str | Path) -> str:

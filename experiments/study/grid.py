@@ -199,7 +199,7 @@ def _repeated(settings: list[Setting]) -> list[tuple[Path, str]]:
     seen: dict[str, int] = {}
     problems: list[tuple[Path, str]] = []
     for number, setting in enumerate(settings):
-        text = json.dumps(setting.values, sort_keys=True, default=str)
+        text = json.dumps(_whole(setting.values), sort_keys=True, default=str)
         if text in seen:
             where = next(iter(setting.origins.values()))
             problems.append(
@@ -207,6 +207,15 @@ def _repeated(settings: list[Setting]) -> list[tuple[Path, str]]:
             )
         seen.setdefault(text, number)
     return problems
+
+
+def _whole(value: Any) -> Any:
+    """The same, with 2 for 2.0: one number, however it is written."""
+    if isinstance(value, Mapping):
+        return {key: _whole(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def substitute(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

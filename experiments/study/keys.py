@@ -55,8 +55,9 @@ def put(data: dict[str, Any], path: Path, value: Any, *, make: bool = False) -> 
             child = here[part] = {}
         elif not fits and isinstance(below, str):
             key = dotted(path[:depth])
-            place = f", expected a place in it: {key}[0]" if isinstance(child, list) else ""
-            raise StudyError.of(f"{key} = {show(child)} has no keys to set{place}")
+            if isinstance(child, list):
+                raise StudyError.of(f"{key} is a list, expected {_place(child, key, below)}")
+            raise StudyError.of(f"{key} = {show(child)} has no keys to set")
         if isinstance(below, int) and not make and not isinstance(child, list):
             raise _no_place(child, path[: depth + 1])
         if isinstance(below, int) and isinstance(child, list) and below >= len(child):
@@ -67,6 +68,14 @@ def put(data: dict[str, Any], path: Path, value: Any, *, make: bool = False) -> 
 
 def _child(here: Any, part: str | int) -> Any:
     return here.get(part) if isinstance(here, Mapping) else here[part]
+
+
+def _place(found: list[Any], key: str, word: str) -> str:
+    """The place in a list that a word names or counts, or how one is written."""
+    names = [each.get("name") if isinstance(each, Mapping) else None for each in found]
+    if word in names or (word.isdecimal() and int(word) < len(found)):
+        return f"{key}[{names.index(word) if word in names else int(word)}] instead of {key}.{word}"
+    return f"a place in it: {key}[0]"
 
 
 def _no_place(found: object, path: Path) -> StudyError:

@@ -76,6 +76,32 @@ def _nodes_at(model: type[BaseModel], path: Path, data: object) -> list[Node]:
     return nodes
 
 
+def _elsewhere(model: type[BaseModel], path: Path, data: object) -> str:
+    """Say of which other kinds a key is, where a word beside it chooses a kind: ``cv`` of gamma."""
+    kinds: dict[str, None] = {}
+    above = _nodes_at(model, path[:-2], data) if len(path) > 1 else [_schema(model)]
+    for node in above:
+        child = node.get("properties", {}).get(path[-2], {}) if len(path) > 1 else {}
+        for each in _unions(child):
+            chosen = value_at(data, (*path[:-1], each["discriminator"]["propertyName"]))
+            for kind, reference in each["discriminator"]["mapping"].items():
+                below = _schema(model)["$defs"][reference.split("/")[-1]]
+                if kind != chosen and path[-1] in below.get("properties", {}):
+                    kinds[kind] = None
+            if kinds:
+                word = dotted((*path[:-1], each["discriminator"]["propertyName"]))
+                return f"it belongs to {', '.join(kinds)}, and {word} is {chosen}" if chosen else ""
+    return ""
+
+
+def _unions(node: Node) -> Iterator[Node]:
+    """Those of a node whose member a word chooses."""
+    if "discriminator" in node:
+        yield node
+    for member in (*node.get("anyOf", ()), *node.get("oneOf", ()), *node.get("allOf", ())):
+        yield from _unions(member)
+
+
 def keys_at(model: type[BaseModel], path: Path, data: object) -> list[str]:
     """Return the keys that the schema knows in the mapping at ``path`` of ``data``."""
     nodes = _nodes_at(model, path, data)
@@ -126,13 +152,19 @@ def unknown_key(
     neighbours = keys_at(model, path[:-1], data)
     if (place := re.fullmatch(r"(\w+)\[.*\]", last)) and place[1] in neighbours:
         return f"{UNKNOWN}; places are counted from 0: {dotted((*path[:-1], place[1]))}[0]"
+    if other := _elsewhere(model, path, data):
+        return f"{UNKNOWN}; {other}. Expected one of {', '.join(neighbours)}"
     known = all_keys(model, data) if known is None else known
+    if "." in last and key_path(last) in map(key_path, known):
+        first, rest = last.split(".", 1)
+        return f"{UNKNOWN}; write {rest} inside of {first}: dotted keys are for sweep and --set"
     elsewhere = [key for key in known if key.split(".")[-1] == last]
     longer = [key for key in neighbours if key.startswith(f"{last}_")]
     if not elsewhere and len(longer) == 1:
         hint = f"; did you mean {longer[0]}?"
     elif elsewhere:
-        hint = f"; did you mean {max(elsewhere, key=lambda key: _shared(key, path))}?"
+        found = max(elsewhere, key=lambda key: _shared(key, path))
+        hint = f"; did you mean {found}{'' if '.' in found else ', at the top of the study'}?"
     elif of_vllm := vllm_keys.said_of(last) or vllm_keys.said_of_nearest(last, (*neighbours,)):
         return f"{UNKNOWN}; {of_vllm}"
     else:
@@ -276,18 +308,18 @@ def _as_share(item: Any) -> str:
     return f"; a share, not percent: did you mean {value / 100:g}?"
 
 
-UNITS = {"%": 0.01, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "k": 1e3, "m": 1e6}
+TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+UNITS = {"%": 0.01, "k": 1e3, "m": 1e6}
 """What people write behind numbers, and what it makes of them; times where a key is in seconds."""
 
 
 def _without_unit(value: object, key: str) -> str:
     """Say which number was meant by one with a unit."""
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(%|[a-z]+)\s*", str(value).lower())
-    if found is None or found[2] not in UNITS:
+    units = TIMES if key.endswith("_s") and not key.endswith("_per_s") else UNITS
+    if found is None or found[2] not in units:
         return ""
-    if found[2] in ("us", "ms", "s", "min", "h") and not key.endswith("_s"):
-        return ""
-    return f"; did you mean {float(found[1]) * UNITS[found[2]]:.12g}?"
+    return f"; did you mean {float(found[1]) * units[found[2]]:.12g}?"
 
 
 def _plain_words(text: str) -> str:

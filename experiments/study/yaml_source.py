@@ -18,6 +18,8 @@ _PLAIN_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "in
 _TEXT_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp")
 
 
+_SPACES = "\u00a0\u2002\u2003\u2007\u2009\u202f\u3000"
+"""Spaces of web pages and word processors, with which nothing is indented."""
 _LARGEST = 2**63 - 1
 """Whole numbers are of 64 bits, as they are in every table that results from them."""
 
@@ -73,8 +75,7 @@ def parse_yaml(text: str, label: str) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark is not None else ""
-        what = error.problem or error.context or "unreadable"
-        raise StudyError.of(f"not valid YAML: {what}", label + line) from None
+        raise StudyError.of(f"not valid YAML: {_said(error, text)}", label + line) from None
     except RecursionError:
         raise StudyError.of(f"not valid YAML: {TOO_DEEP}", label) from None
     except (YAMLError, ValueError) as error:
@@ -83,6 +84,23 @@ def parse_yaml(text: str, label: str) -> Document:
         what = str(error).splitlines()[0] if str(error) else "unreadable"
         raise StudyError.of(f"not valid YAML: {what}", label) from None
     return document
+
+
+def _said(error: MarkedYAMLError, text: str) -> str:
+    """What a reader of YAML complains about, in words of people who write it."""
+    what = error.problem or error.context or "unreadable"
+    if "\\t" in what:
+        return "a tab, expected spaces"
+    strange = next((place for place, sign in enumerate(text) if sign in _SPACES), None)
+    if strange is not None:
+        at = text.count("\n", 0, strange) + 1
+        sign = f"U+{ord(text[strange]):04X}"
+        return f"line {at} has a space of another kind ({sign}), expected plain ones"
+    if "another document" in what:
+        return "a second document begins here, expected one study in a file"
+    if "<block end>" in what:
+        return "this line is indented otherwise than those before it"
+    return what
 
 
 def _plain(
@@ -148,6 +166,9 @@ def _mapping(
             continue
         key = _text(key_node, document)
         here = (*path, key)
+        if key == "<<" and key_node.style is None:
+            text = "<<: merged keys are of YAML 1.1 and not read, expected the keys themselves"
+            raise StudyError.of(text, where)
         if key in content:
             dotted = ".".join(str(part) for part in here)
             value = value_node.value if isinstance(value_node, ScalarNode) else "..."

@@ -32,7 +32,15 @@ BAD_SETTINGS = {
     "unknown scheduler": ("engine.scheduler=chunked", ["did you mean chunked_prefill?"]),
     "unknown process": ("workload.arrivals.process=poison", ["did you mean poisson?"]),
     "process left out": ("workload.arrivals={rate_per_s: 1}", ["arrivals.process: missing"]),
-    "key of another process": ("workload.arrivals.cv=1", ["workload.arrivals.cv = 1: unknown key"]),
+    "key of another process": (
+        "workload.arrivals.users=1",
+        ["users = 1: unknown key; it belongs to closed_loop, and workload.arrivals.process is p"],
+    ),
+    "key of the top": ("workload.precision=5%", ["did you mean precision, at the top of the"]),
+    "minutes": ("warmup_s=5m", ["expected a number; did you mean 300?"]),
+    "millions": ("workload.num_requests=2m", ["did you mean 2000000?"]),
+    "another word for a type": ("engine.dtype=half", ["dtype = half: did you mean float16?"]),
+    "several GPUs": ("cluster.gpu=4xH100", ["expected the name of one, h100-sxm; how many"]),
     "parallel size": ("cluster.tensor_parallel_size=5", ["tensor_parallel_size = 5", "nearest: 4"]),
     "too large a model": ("model=opt-13b", ["does not fit on t4", "left for KV", "that fits"]),
     "token budget": ("engine.max_num_batched_tokens=3", ["= 3 is smaller than", "= 4"]),
@@ -66,6 +74,10 @@ BAD_SETTINGS = {
     "swept half a key": ("sweep=[{block: 8}]", ["did you mean engine.block_size?"]),
     "swept seeds": ("sweep={seeds: [1, 2]}", ["sweep.seeds = [1, 2]: cannot be swept"]),
     "same point twice": ("sweep={engine.block_size: [8, 8]}", ["points 1 and 2 are the same"]),
+    "same point with a dot": (
+        "sweep={engine.block_size: [8, 8.0]}",
+        ["points 1 and 2 are the same"],
+    ),
     "bad swept value": ("sweep={engine.block_size: [8, 0]}", ["point 2 (engine.block_size=0)"]),
     "swept twice": ("sweep={engine: [{}], engine.block_size: [8]}", ["is part of engine"]),
     "point that cannot be served": (
@@ -94,6 +106,25 @@ BAD_FILES = {
     "empty": ("# nothing\n", ["bad.yaml: a study must be a mapping", "empty"]),
     "invalid YAML": (SMALL + "slo: {ttft_s: 1\n", ["bad.yaml:", "not valid YAML"]),
     "tab": ("name: x\n\tmodel: y\n", ["bad.yaml:2: not valid YAML"]),
+    "a dotted key": (
+        SMALL + "cluster.replicas: 2\n",
+        ["bad.yaml:18: cluster.replicas = 2: unknown key; write replicas inside of cluster"],
+    ),
+    "merged keys": (
+        SMALL + "slo: {<<: {ttft_s: 1}, tpot_s: 1}\n",
+        ["error: bad.yaml:18: <<: merged keys are of YAML 1.1 and not read, expected the keys"],
+    ),
+    "two documents": (SMALL + "---\nname: b\n", ["bad.yaml:18", "a second document begins"]),
+    "a space of a web page": (
+        SMALL.replace("  lengths:", "\u00a0\u00a0lengths:"),
+        ["not valid YAML: line 11 has a space of another kind (U+00A0), expected plain ones"],
+    ),
+    "pool by its name": (
+        SMALL.replace("  gpu: t4\n", "  pools: [{name: a, gpu: t4}, {name: b, gpu: l4}]\n").replace(
+            "  engine.max_num_seqs: [1, 4]", "  cluster.pools.b.replicas: [1, 2]"
+        ),
+        ["expected cluster.pools[1] instead of cluster.pools.b"],
+    ),
     "tag": (SMALL.replace("seeds: 2", "seeds: !!python/int 2"), ["bad.yaml:15: tag"]),
     "alias of itself": ("name: &n [*n]\n", ["bad.yaml:1", "inside its own anchor"]),
     "missing model": (SMALL.replace("model: opt-125m\n", ""), ["bad.yaml: model: missing"]),

@@ -54,8 +54,10 @@ def test_results_are_whole_whatever_the_terminal(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_under_stdout_is_one_message(tmp_path: Path) -> None:
-    done = shell("PYTHON -m experiments.run --list >/dev/full", tmp_path)
+@pytest.mark.parametrize("command", ["--list", "small.yaml --dry-run"])
+def test_a_full_disk_under_stdout_is_one_message(command: str, tmp_path: Path) -> None:
+    write_study(tmp_path)
+    done = shell(f"PYTHON -m experiments.run {command} >/dev/full", tmp_path)
     assert done.returncode == 2
     assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 

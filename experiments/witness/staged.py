@@ -31,14 +31,17 @@ class Step:
         self.run, self.names, self.samples, self.end = run, names, samples, end
 
     def done(self) -> bool:
+        """Whether the clock is at its end; a step that computes nothing always is."""
         return not self.names or self.end <= self.run.now
 
     def result(self) -> "Step":
+        """Wait for it: the clock goes on to its end, in ticks."""
         if self.names:
             self.run.now = max(self.run.now, self.end)
         return self
 
     def add_done_callback(self, _: Any) -> None:
+        """Nobody is told: the core looks at the future itself."""
         pass
 
 
@@ -83,16 +86,20 @@ class Staged(Run):
 
     # --- what the core asks of its scheduler
     def has_requests(self) -> bool:
+        """Whether anybody waits or runs."""
         return bool(self.engine.has_requests())
 
     def schedule(self, *_: Any) -> Any:
+        """Plan the next step as every run does, and remember it for ``execute_model``."""
         self.plan = self._plan()
         return self.plan[0]
 
     def get_grammar_bitmask(self, *_: Any) -> None:
+        """No answer has a grammar."""
         return None
 
     def update_from_output(self, plan: Any, step: Step) -> Json:
+        """Write a step down that has ended, behind who left meanwhile; outputs go to nobody."""
         if step.names:
             self._aborts()
         self._update(plan, step.names, step.samples)
@@ -100,6 +107,7 @@ class Staged(Run):
 
     # --- and of its executor
     def execute_model(self, plan: Any, *_: Any, **__: Any) -> Step:
+        """Send the step last planned through the stages, and return the future of its end."""
         assert self.plan[0] is plan
         _, names, samples, ticks = self.plan
         waits = self.waits and (self.spaced or bool(names))
@@ -115,6 +123,7 @@ class Staged(Run):
         return self.last
 
     def sample_tokens(self, *_: Any, **__: Any) -> Step:
+        """Return the same future: sampling takes no time of its own."""
         return self.last
 
     def _tells(self, names: list[str], samples: list[int]) -> bool:

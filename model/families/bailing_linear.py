@@ -50,6 +50,7 @@ class BailingLinearKeys(LatentKeys):
     partial_rotary_factor: float = Field(default=0.5, gt=0, le=1)
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Latent attention at the end of a group and behind the last, else lightning attention."""
         every, layers = self.layer_group_size, self.num_hidden_layers
         if (place + 1) % every == 0 or place >= layers // every * every:
             return self.latent_at(place, config)

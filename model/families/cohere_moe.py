@@ -51,6 +51,7 @@ class Cohere2MoeKeys(WindowedMoeKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer, without a list: the dense ones before have a pattern of their own."""
         if self.layer_types is not None:
             return self.layer_types
         first, every = self.first_k_dense_replace, self.prefix_dense_sliding_window_pattern
@@ -64,6 +65,7 @@ class Cohere2MoeKeys(WindowedMoeKeys):
         return before + [FULL if (i + 1) % usual == 0 else SLIDING for i in rest]
 
     def mlp_at(self, place: int) -> Mlp:
+        """Experts, or in the layers before them a dense MLP of a width of its own."""
         if self.is_sparse(place):
             return super().mlp_at(place)
         width = self.prefix_dense_intermediate_size or self.intermediate_size

@@ -33,6 +33,7 @@ class IndexedKeys(LatentKeys):
 
     @property
     def index(self) -> Index:
+        """What chooses the positions that a layer attends."""
         return Index(
             hidden_size=self.hidden_size,
             query_rank=self.q_lora_rank,
@@ -43,6 +44,7 @@ class IndexedKeys(LatentKeys):
         )
 
     def index_shared(self, place: int) -> bool:
+        """Whether a layer attends what the last layer with an index of its own chose."""
         return self.indexer_types is not None and self.indexer_types[place] == "shared"
 
 

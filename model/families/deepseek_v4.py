@@ -93,6 +93,7 @@ class DeepseekV4Keys(WindowedKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer; without a list every second one chooses, from the fourth on."""
         if self.layer_types is not None:
             return self.layer_types
         if self.compress_ratios is not None:
@@ -101,6 +102,7 @@ class DeepseekV4Keys(WindowedKeys):
         return [CHOSEN if place % 2 and place > 1 else ALL for place in range(layers)]
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """A window, and behind it an entry for every 4 positions (chosen) or every 128 (all)."""
         kind = self.kinds[place]
         own = for_kind(config, "main" if kind == SLIDING else "compress")
         rows = rotary_table_rows(own, self.max_position_embeddings)
@@ -124,6 +126,7 @@ class DeepseekV4Keys(WindowedKeys):
         )
 
     def mlp(self) -> Mlp:
+        """Experts, and the matrix that makes the weights of the streams, once for each part."""
         hidden, width = self.hidden_size, self.intermediate_size
         shared = Dense(
             hidden_size=hidden, width=width * self.n_shared_experts, activation=self.hidden_act

@@ -131,9 +131,11 @@ class Gemma4Keys(SharedCacheKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """As of ``WindowedKeys``, but the last layer always attends everything."""
         return [*super().kinds[:-1], FULL]
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention; the last layers have queries only, and full ones heads of another width."""
         shared, sliding = self.shares(place), self.kinds[place] == SLIDING
         dim = self.width_of_head if sliding else self.global_head_dim
         rotary = self.rotary_at(self.kinds[place], config)
@@ -150,6 +152,7 @@ class Gemma4Keys(SharedCacheKeys):
         return self.attention(**changes)
 
     def mlp_at(self, place: int) -> Mlp:
+        """A dense MLP, and experts beside it and inputs of the layer where there are any."""
         hidden, activation = self.hidden_size, self.hidden_act
         wide = 2 if self.use_double_wide_mlp and self.shares(place) else 1
         mlp: Mlp = Dense(
@@ -211,6 +214,7 @@ class Gemma3nKeys(SharedCacheKeys):
         return self
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention; the last layers have queries only, and read an earlier layer's cache."""
         kind, dim, shared = self.kinds[place], self.width_of_head, self.shares(place)
         return self.attention(
             rotary=self.rotary_at(kind, config),
@@ -220,6 +224,7 @@ class Gemma3nKeys(SharedCacheKeys):
         )
 
     def mlp_at(self, place: int) -> Mlp:
+        """A dense MLP, of a width by layer, with what AltUp, Laurel and the layer's inputs add."""
         hidden, streams = self.hidden_size, self.altup_num_inputs
         width = self.widths[place] if self.widths else self.intermediate_size
         wide, narrow, mixed = repeated(hidden), repeated(self.laurel_rank), repeated(streams)

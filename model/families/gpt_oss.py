@@ -38,9 +38,11 @@ class GptOssKeys(WindowedKeys):
         return self
 
     def attention(self, **changes: object) -> Attention:
+        """Return the attention of a layer: every head has a sink."""
         return super().attention(**{"sinks": True, **changes})
 
     def mlp(self) -> Mlp:
+        """Experts, which have biases as their router has."""
         return Experts(
             hidden_size=self.hidden_size,
             num_experts=self.num_experts,

@@ -23,11 +23,13 @@ class GraniteSwaKeys(WindowedKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer; without a list the first of every four attends everything."""
         if self.layer_types is not None:
             return self.layer_types
         return [SLIDING if place % 4 else FULL for place in range(self.num_hidden_layers)]
 
     def attention(self, **changes: object) -> Attention:
+        """Return the attention of a layer: every head has a sink."""
         return super().attention(**{"sinks": True, **changes})
 
 
@@ -46,6 +48,7 @@ class GraniteMoeSwaKeys(GraniteSwaKeys):
         return self
 
     def mlp(self) -> Mlp:
+        """Experts, beside one that every token takes if ``shared_intermediate_size`` is given."""
         hidden, width, activation = self.hidden_size, self.shared_intermediate_size, self.hidden_act
         return Experts(
             hidden_size=hidden,

@@ -61,6 +61,7 @@ class JambaKeys(WindowedKeys):
         return self
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention without positions once in a period, else Mamba with norms inside."""
         if place % self.attn_layer_period == self.attn_layer_offset:
             return self.attention(sliding_window=self.sliding_window)
         rank = self.mamba_dt_rank
@@ -76,6 +77,7 @@ class JambaKeys(WindowedKeys):
         )
 
     def mlp_at(self, place: int) -> Mlp:
+        """Experts once in a period of their own, else a dense MLP."""
         if place % self.expert_layer_period != self.expert_layer_offset or self.num_experts == 1:
             return self.mlp()
         return Experts(

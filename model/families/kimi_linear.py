@@ -132,11 +132,13 @@ class KimiLinearKeys(LatentKeys):
         return self.v_head_dim if self.mla_use_output_gate else 0
 
     def latent_at(self, place: int, config: Config) -> LatentAttention:
+        """Return latent attention, which does not rotate under ``mla_use_nope``."""
         mixer = super().latent_at(place, config)
         rotary = None if self.mla_use_nope else mixer.rotary
         return replace(mixer, rotary=rotary, gate=self.latent_gate)
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Latent attention, or the delta rule with a decay for every channel."""
         if self.kinds[place] == FULL:
             return self.latent_at(place, config)
         nested = self.linear_attn_config or LinearAttention(
@@ -159,6 +161,7 @@ class KimiLinearKeys(LatentKeys):
         )
 
     def mlp_at(self, place: int) -> Mlp:
+        """As of ``LatentKeys``; experts may work on vectors of ``routed_expert_hidden_size``."""
         mlp = super().mlp_at(place)
         if not isinstance(mlp, Experts):
             return mlp
@@ -187,6 +190,7 @@ class BailingHybridKeys(KimiLinearKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer; without a list the last of every group attends."""
         if self.layer_types is not None:
             return self.layer_types
         every = self.layer_group_size
@@ -194,6 +198,7 @@ class BailingHybridKeys(KimiLinearKeys):
 
     @property
     def latent_gate(self) -> int:
+        """One gate for every head."""
         return 1
 
 

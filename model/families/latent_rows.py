@@ -33,6 +33,7 @@ class MiniCpm3Keys(LatentKeys):
         return given
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Latent attention whose cache holds keys and values of all heads."""
         return ExpandedLatent(self.latent_at(place, config))
 
 
@@ -48,6 +49,7 @@ class AxK1Keys(LatentKeys):
     first_k_dense_replace: NonNegativeInt = 1
 
     def mlp_at(self, place: int) -> Mlp:
+        """As of ``LatentKeys``, with one norm more behind experts."""
         mlp = super().mlp_at(place)
         if not isinstance(mlp, Experts):
             return mlp

@@ -57,6 +57,7 @@ class Lfm2Keys(WindowedKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer; all attend where the file names none."""
         if self.layer_types is not None:
             return self.layer_types
         layers = range(self.num_hidden_layers)
@@ -75,6 +76,7 @@ class Lfm2Keys(WindowedKeys):
         return self.block_multiple_of * -(-width // self.block_multiple_of)
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention, or a short convolution."""
         if self.kinds[place] == FULL:
             return self.attention(rotary=self.rotary_at(FULL, config))
         return ShortConv(
@@ -82,6 +84,7 @@ class Lfm2Keys(WindowedKeys):
         )
 
     def mlp(self) -> Mlp:
+        """A dense MLP of the width that ``dense_width`` works out."""
         return Dense(
             hidden_size=self.hidden_size, width=self.dense_width, activation=self.hidden_act
         )
@@ -108,6 +111,7 @@ class Lfm2MoeKeys(Lfm2Keys):
         return self
 
     def mlp_at(self, place: int) -> Mlp:
+        """Experts, but a dense MLP in the first ``num_dense_layers``."""
         if place < self.num_dense_layers:
             return self.mlp()
         return Experts(

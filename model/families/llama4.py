@@ -66,9 +66,11 @@ class Llama4Keys(LlamaKeys):
 
     @property
     def chunk_tokens(self) -> int | None:
+        """Positions of a chunk, which is what the windows of three layers of four stand for."""
         return self.attention_chunk_size
 
     def each_layer(self, config: Config) -> list[tuple[Mixer, Mlp]]:
+        """Return the mixer and the MLP of every layer: chunked or not, with experts or without."""
         every, layers = self.interleave_moe_layer_step, self.num_hidden_layers
         sparse = {i for i in range(layers) if (i + 1) % every == 0}
         if self.moe_layers is not None:
@@ -88,6 +90,7 @@ class Llama4Keys(LlamaKeys):
         ]
 
     def mlp(self) -> Mlp:
+        """Experts, beside one as wide that every token takes."""
         hidden, width, activation = self.hidden_size, self.intermediate_size, self.hidden_act
         return Experts(
             hidden_size=hidden,

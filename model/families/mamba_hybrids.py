@@ -58,6 +58,7 @@ class Mamba2Keys(WindowedKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer, from ``layer_types``; older files say mamba and attention."""
         return [OLD_WORDS.get(kind, kind) for kind in self.layer_types or []]
 
     def mamba(self, *, norm: bool = True, output_bias: bool | None = None) -> Mamba2:
@@ -81,6 +82,7 @@ class Mamba2Keys(WindowedKeys):
         return self.attention(rotary=self.rotary_at(FULL, config))
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """A state-space layer or attention."""
         if self.kinds[place] == STATE:
             return self.mamba()
         return self.attention_at(place, config)
@@ -93,6 +95,7 @@ class BambaKeys(Mamba2Keys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer: those of ``attn_layer_indices`` attend."""
         attending = self.attn_layer_indices or ()
         return [FULL if i in attending else STATE for i in range(self.num_hidden_layers)]
 
@@ -112,10 +115,12 @@ class GraniteHybridKeys(Mamba2Keys):
         return self
 
     def attention_at(self, place: int, config: Config) -> Attention:
+        """Return attention, which has positions only if ``position_embedding_type`` is rope."""
         rotates = self.position_embedding_type == "rope"
         return self.attention(rotary=self.rotary_at(FULL, config) if rotates else None)
 
     def mlp_at(self, place: int) -> Mlp:
+        """The shared MLP, beside experts if there are any."""
         shared = Dense(
             hidden_size=self.hidden_size,
             width=self.shared_intermediate_size,
@@ -144,13 +149,16 @@ class FalconH1Keys(Mamba2Keys):
 
     @property
     def mamba_width(self) -> int:
+        """``mamba_d_ssm``, or where it is missing as many as of others."""
         return self.mamba_d_ssm or super().mamba_width
 
     @property
     def kinds(self) -> list[str]:
+        """Every layer attends."""
         return [FULL] * self.num_hidden_layers
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention and a state-space layer, on the same inputs."""
         state = self.mamba(norm=self.mamba_rms_norm, output_bias=self.projectors_bias)
         return Beside(self.attention_at(place, config), state)
 

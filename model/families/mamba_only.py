@@ -64,6 +64,7 @@ class MambaKeys(StateKeys):
     )
 
     def mixer(self) -> Mixer:
+        """Mamba; its steps have a rank of one sixteenth of the hidden size if none is given."""
         rank = self.time_step_rank
         return Mamba(
             hidden_size=self.hidden_size,
@@ -97,6 +98,7 @@ class Mamba2Keys(StateKeys):
         return self
 
     def mixer(self) -> Mixer:
+        """Mamba-2, whose width ``expand`` gives."""
         return Mamba2(
             hidden_size=self.hidden_size,
             num_heads=self.num_heads,

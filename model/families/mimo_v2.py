@@ -54,17 +54,20 @@ class MimoKeys(WindowedMoeKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer; without a list the first and every sixth attend everything."""
         if self.layer_types is not None:
             return self.layer_types
         layers = range(self.num_hidden_layers)
         return [FULL if i == 0 or (i + 1) % 6 == 0 else SLIDING for i in layers]
 
     def rotary_at(self, kind: str, config: Config) -> Rotary | None:
+        """Return the rotation of a kind of layers: ``swa_rope_theta`` is the base of windows."""
         own = self.swa_rope_theta if kind == SLIDING else None
         rotary = super().rotary_at(kind, config)
         return Rotary(own, rotary.table_rows, rotary.table_numbers) if own and rotary else rotary
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention, which with a window has its own heads, widths and, by default, sinks."""
         kind = self.kinds[place]
         changes: dict[str, object] = {
             "rotary": self.rotary_at(kind, config),

@@ -56,11 +56,13 @@ class MiniMaxKeys(WindowedKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer; without a list every second one attends, from the first."""
         if self.layer_types is not None:
             return self.layer_types
         return [FULL if (i + 1) % 2 else LINEAR for i in range(self.num_hidden_layers)]
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention, or lightning attention."""
         if self.kinds[place] == FULL:
             return self.attention(rotary=self.rotary_at(FULL, config))
         return Lightning(
@@ -71,6 +73,7 @@ class MiniMaxKeys(WindowedKeys):
         )
 
     def mlp(self) -> Mlp:
+        """Experts, as wide as ``intermediate_size``."""
         return Experts(
             hidden_size=self.hidden_size,
             num_experts=self.num_experts,

@@ -83,9 +83,11 @@ class MiniMaxM3Keys(WindowedKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer; without a list all attend everything."""
         return self.layer_types or [FULL] * self.num_hidden_layers
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention, of all positions or of the blocks that an index chooses."""
         attention = self.attention(rotary=self.rotary_at(FULL, config))
         if self.kinds[place] == FULL:
             return attention
@@ -98,6 +100,7 @@ class MiniMaxM3Keys(WindowedKeys):
         )
 
     def mlp_at(self, place: int) -> Mlp:
+        """Experts, unless the layer is told to be dense, which has another width."""
         if self.mlp_layer_types is not None and self.mlp_layer_types[place] == "dense":
             return self._dense(self.dense_intermediate_size)
         shared = self.shared_intermediate_size if self.n_shared_experts else None

@@ -28,6 +28,7 @@ class OneWindowKeys(LlamaKeys):
 
     @property
     def window(self) -> int | None:
+        """``sliding_window``, unless the layers are told to attend everything."""
         return None if "full_attention" in (self.layer_types or ()) else self.sliding_window
 
 

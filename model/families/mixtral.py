@@ -35,9 +35,11 @@ class MixtralKeys(LlamaKeys):
 
     @property
     def window(self) -> int | None:
+        """Of every layer, if the file has one."""
         return self.sliding_window
 
     def mlp(self) -> Mlp:
+        """Experts, as wide as ``intermediate_size``."""
         return Experts(
             hidden_size=self.hidden_size,
             num_experts=self.num_experts,

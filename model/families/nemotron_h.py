@@ -100,9 +100,11 @@ class NemotronHKeys(WindowedKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer, which of the four parts it is."""
         return self.layer_types or []
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention without positions or Mamba-2; none in a layer of experts or an MLP."""
         kind = self.kinds[place]
         if kind == ATTENDS:
             return self.attention(sliding_window=self.sliding_window)
@@ -123,6 +125,7 @@ class NemotronHKeys(WindowedKeys):
         )
 
     def mlp_at(self, place: int) -> Mlp:
+        """Experts or an MLP, without gates; none in a layer that mixes."""
         kind = self.kinds[place]
         if kind == DENSE:
             return self._plain(self.intermediate_size)

@@ -40,12 +40,14 @@ class OlmoHybridKeys(WindowedKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer; without a list every fourth attends, or the last of fewer."""
         if self.layer_types is not None:
             return self.layer_types
         kinds = [FULL if i % 4 == 3 else LINEAR for i in range(self.num_hidden_layers)]
         return kinds if FULL in kinds else [*kinds[:-1], FULL]
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention, which rotates only where the file has a base, or the delta rule."""
         if self.kinds[place] == FULL:
             rotates: Any = config.get("rope_parameters") or config.get("rope_theta")
             return self.attention(rotary=self.rotary_at(FULL, config) if rotates else None)

@@ -100,18 +100,22 @@ class PlainKeys(LlamaKeys):
 
     @classmethod
     def told(cls, key: str) -> str:
+        """Return the name that the row's files have for a key."""
         return cls.row.keys.get(key, key)
 
     @property
     def has_qkv_bias(self) -> bool:
+        """``qkv_bias``, or where it is missing ``attention_bias``."""
         return self.attention_bias if self.qkv_bias is None else self.qkv_bias
 
     @property
     def has_output_bias(self) -> bool:
+        """``output_bias``, or where it is missing ``attention_bias``."""
         return self.attention_bias if self.output_bias is None else self.output_bias
 
     @property
     def window(self) -> int | None:
+        """``sliding_window``, of which 0 means none."""
         return self.sliding_window or None
 
     def norm_of(self, size: int) -> Norm:
@@ -170,6 +174,7 @@ class PlainKeys(LlamaKeys):
         )
 
     def each_layer(self, config: Config) -> list[tuple[Mixer, Mlp]]:
+        """Return the mixer and the MLP of every layer, by the lists of those that differ."""
         layers, mixer, mlp = self.num_hidden_layers, self.mixer(config), self.mlp()
         sparse = self.moe_layers or [place >= self.first_k_dense_replace for place in range(layers)]
         turned = self.no_rope_layers or [1] * layers

@@ -71,6 +71,7 @@ class NasKeys(LlamaKeys):
         return self
 
     def each_layer(self, config: Config) -> list[tuple[Mixer, Mlp]]:
+        """Return the mixer and the MLP of every block, either of which may be missing."""
         whole = self.mixer(config)
         return [
             (
@@ -121,6 +122,7 @@ class DeciKeys(LlamaKeys):
         return self
 
     def each_layer(self, config: Config) -> list[tuple[Mixer, Mlp]]:
+        """Return the mixer and the MLP of every layer, which differ in KV heads alone."""
         whole, mlp = self.mixer(config), self.mlp()
         heads = self.num_key_value_heads_per_layer
         return [(replace(whole, num_kv_heads=count), mlp) for count in heads]

@@ -44,16 +44,19 @@ class Qwen2Keys(LlamaKeys):
 
     @property
     def window(self) -> int | None:
+        """``sliding_window``, if ``use_sliding_window`` is on and no list says otherwise."""
         if not self.use_sliding_window or self._layer_types()[0] == "full_attention":
             return None
         return self.sliding_window or None
 
     @property
     def has_qkv_bias(self) -> bool:
+        """Always, whatever the file says."""
         return True
 
     @property
     def has_output_bias(self) -> bool:
+        """Never."""
         return False
 
 

@@ -30,9 +30,11 @@ class Qwen2MoeKeys(QwenMoeKeys):
 
     @property
     def has_qkv_bias(self) -> bool:
+        """As ``qkv_bias`` says."""
         return self.qkv_bias
 
     def mlp(self) -> Experts:
+        """Qwen's experts, beside one that every token takes through a gate."""
         shared = Dense(
             hidden_size=self.hidden_size,
             width=self.shared_expert_intermediate_size,

@@ -16,10 +16,12 @@ class Qwen3Keys(Qwen2Keys):
 
     @property
     def has_qkv_bias(self) -> bool:
+        """As ``attention_bias`` says."""
         return self.attention_bias
 
     @property
     def has_output_bias(self) -> bool:
+        """As ``attention_bias`` says."""
         return self.attention_bias
 
 

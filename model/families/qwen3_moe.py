@@ -15,10 +15,12 @@ class Qwen3MoeKeys(QwenMoeKeys):
 
     @property
     def has_qkv_bias(self) -> bool:
+        """As ``attention_bias`` says."""
         return self.attention_bias
 
     @property
     def has_output_bias(self) -> bool:
+        """As ``attention_bias`` says."""
         return self.attention_bias
 
     def _layer_types(self) -> list[str]:

@@ -67,12 +67,14 @@ class DeltaKeys(WindowedKeys):
 
     @property
     def kinds(self) -> list[str]:
+        """Of every layer; without a list the last of every few attends."""
         if self.layer_types is not None:
             return self.layer_types
         every = self.full_attention_interval or self.usual_pattern
         return [FULL if (i + 1) % every == 0 else LINEAR for i in range(self.num_hidden_layers)]
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention whose outputs have a gate each, or the delta rule."""
         if self.kinds[place] == FULL:
             return self.attention(rotary=self.rotary_at(FULL, config), gate=self.width_of_head)
         return DeltaRule(
@@ -103,6 +105,7 @@ class DeltaMoeKeys(DeltaKeys):
         return self
 
     def mlp_at(self, place: int) -> Mlp:
+        """Experts beside a shared one, or where the file says so a dense MLP."""
         if place in (self.mlp_only_layers or ()) or (place + 1) % self.decoder_sparse_step:
             return self.mlp()
         shared = Dense(

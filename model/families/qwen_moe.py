@@ -33,6 +33,7 @@ class QwenMoeKeys(Qwen2Keys):
         return self
 
     def each_layer(self, config: Config) -> list[tuple[Mixer, Mlp]]:
+        """Return the mixer and the MLP of every layer: experts, or dense where told."""
         dense, mixer, mlp = {*(self.mlp_only_layers or ())}, self.mixer(config), self.mlp()
         sparse = [
             i not in dense and (i + 1) % self.decoder_sparse_step == 0
@@ -41,6 +42,7 @@ class QwenMoeKeys(Qwen2Keys):
         return [(mixer, mlp if there else LlamaKeys.mlp(self)) for there in sparse]
 
     def mlp(self) -> Experts:
+        """Experts of ``moe_intermediate_size``, none of them shared."""
         return Experts(
             hidden_size=self.hidden_size,
             num_experts=self.num_experts,

@@ -59,6 +59,7 @@ class StepKeys(WindowedMoeKeys):
 
     @property
     def shared_width(self) -> int:
+        """Of the shared expert, as the file gives it."""
         return self.share_expert_dim
 
     def _by_layer(self, config: Config, key: str, place: int) -> float | None:
@@ -68,6 +69,7 @@ class StepKeys(WindowedMoeKeys):
         return None
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention; layers may have their own rotation, and those with windows more heads."""
         kind = self.kinds[place]
         rotary = self.rotary_at(kind, {**config, "rope_theta": None})
         theta = self._by_layer(config, "rope_theta", place)

@@ -74,6 +74,7 @@ class WindowedMoeKeys(WindowedKeys):
         return self.n_shared_experts * self.moe_intermediate_size
 
     def mlp_at(self, place: int) -> Mlp:
+        """Experts, beside a shared one if it has a width, or in dense layers one MLP."""
         if not self.is_sparse(place):
             return self.mlp()
         hidden, activation, width = self.hidden_size, self.hidden_act, self.shared_width
@@ -117,9 +118,11 @@ class LagunaKeys(WindowedMoeKeys):
 
     @property
     def shared_width(self) -> int:
+        """Of the shared expert, as the file gives it; 0 without."""
         return self.shared_expert_intermediate_size
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Attention of as many heads as the layer is told to have, with gates."""
         heads, kind = self.num_attention_heads_per_layer, self.kinds[place]
         gates = {True: 1, "per-head": 1, False: 0}
         return self.attention(
@@ -158,6 +161,7 @@ class AfmoeKeys(WindowedMoeKeys):
     )
 
     def attention(self, **changes: object) -> Attention:
+        """Return the attention of a layer: every number put out has a gate."""
         return super().attention(**{"gate": self.width_of_head, **changes})
 
 

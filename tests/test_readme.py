@@ -3,6 +3,7 @@
 import io
 import re
 import runpy
+import sys
 import tomllib
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -123,15 +124,27 @@ def test_modules_that_are_run_exist() -> None:
 
 
 def help_of(module: str, *command: str) -> str:
-    """What ``python -m module command --help`` prints, without a process for each."""
+    """What ``python -m module command --help`` prints, without a process for each.
+
+    Here it may have been imported before; runpy warns of a module that would be there twice.
+    """
     printed = io.StringIO()
+    found = [name for name in (module, f"{module}.__main__") if name in sys.modules]
+    before = {name: sys.modules[name] for name in found if not is_package(name)}
+    for name in before:
+        del sys.modules[name]
     with (
         mock.patch("sys.argv", [module, *command, "--help"]),
         redirect_stdout(printed),
         suppress(SystemExit),
     ):
         runpy.run_module(module, run_name="__main__")
+    sys.modules.update(before)
     return printed.getvalue()
+
+
+def is_package(name: str) -> bool:
+    return hasattr(sys.modules[name], "__path__")
 
 
 def test_options_that_are_used_exist() -> None:

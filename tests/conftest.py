@@ -8,8 +8,12 @@ time, and threads that wait for each other on a full machine take ten times as l
 
 Who starts the suite in the background of a shell has it ignore Ctrl-C, and with it every process
 that a test starts and interrupts.
+
+What is collected stays: Python's collector of cycles, which would walk over all of it again and
+again, begins behind it.
 """
 
+import gc
 import os
 import signal
 
@@ -22,3 +26,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("thorough", max_examples=2000, derandomize=False, deadline=None)
 settings.register_profile("repeated", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeated")
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()

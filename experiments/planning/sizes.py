@@ -41,6 +41,16 @@ class Sizes:
             parts[wanting.index(max(wanting))] += 1
         return tuple(parts)
 
+    @property
+    def round(self) -> int:
+        """Replicas by which a deployment grows without changing the shares of its pools."""
+        return 1 if len(self.ratio) == 1 else sum(self.ratio)
+
+    def rounds_from(self, known: int, size: int) -> int:
+        """Return the smallest size of at least ``size`` that is whole rounds away from a known
+        one: what lies between has other shares, of which the known one says nothing."""
+        return known + -(-(size - known) // self.round) * self.round
+
     def usd_per_hour(self, size: int) -> float:
         """Return the price of all replicas."""
         return _total(self.usd, self.parts(size))

@@ -16,6 +16,16 @@ def test_pools_grow_in_their_ratio() -> None:
     assert Sizes((4,), (1.0,), (1,)).parts(7) == (7,), "one pool is as many as there are"
 
 
+@pytest.mark.parametrize(
+    ("known", "size", "least"),
+    [(6, 6, 6), (6, 5, 6), (6, 3, 3), (6, 7, 9), (7, 8, 10), (7, 4, 4), (7, 2, 4)],
+)
+def test_pools_in_a_ratio_grow_by_rounds(known: int, size: int, least: int) -> None:
+    """2:1 grows by three: 6 is 4 + 2 and 9 is 6 + 3, while 7 and 8 have other shares."""
+    assert ROLES.rounds_from(known, size) == least
+    assert Sizes((4,), (1.0,), (1,)).rounds_from(known, size) == size
+
+
 @pytest.mark.parametrize("sizes", [MIXED, ROLES, Sizes((5, 1, 1, 7), (1.0,) * 4, (1,) * 4)])
 def test_a_larger_size_is_the_one_before_and_one_replica(sizes: Sizes) -> None:
     for size in range(sizes.fewest, 60):

@@ -71,6 +71,7 @@ def _fill(plan: CapacityPlan, answers: Sequence[Answer], figure: "Figure") -> No
             ha="left", va="bottom", fontsize=8, color="#555555",
         )  # fmt: skip
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     if not all(isinstance(one.found, Highest) for one in answers):
         axes.set_xlabel("replicas")
     else:

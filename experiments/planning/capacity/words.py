@@ -99,7 +99,7 @@ def _found(plan: CapacityPlan, one: Answer, found: Highest, unit: str) -> str:
     if found.binds:
         text += f"; {limit_text(found.binds, plan.study.slo)} binds"
     misses = [
-        f"at {f'{at:,.0f}' if whole else _value(plan, at)}{unit} {percent(miss)} miss"
+        f"{percent(miss)} miss at {f'{at:,.0f}' if whole else _value(plan, at)}{unit}"
         for at, miss in found.pair
     ]
     return f"{text}; {', '.join(misses)}"

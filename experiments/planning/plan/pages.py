@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from experiments.planning.plan import serving_files
 from experiments.planning.plan.basis import basis_notes
 from experiments.planning.plan.finding import PlanFound
+from experiments.planning.plan.priced import least_usd
 from experiments.planning.plan.sheet import sheet
 from experiments.planning.plan.tables import (
     candidates_table,
@@ -92,8 +93,8 @@ def _fill(found: PlanFound, figure: "Figure") -> None:
             axes.plot(values[1:], [row, row], color="#1c1c1c", linewidth=1)
         axes.set_yticks(range(len(changes)), [each.name for each in reversed(changes)])
         axes.axvline(0, color="#555555", linewidth=0.8)
-        axes.set_xlabel("traffic held, % more or less")
-        axes.set_title("if an assumption is wrong")
+        axes.set_xlabel("% more or less")
+        axes.set_title("if wrong: traffic held")
 
 
 def _prices(axes: "Axes", found: PlanFound) -> None:
@@ -103,7 +104,7 @@ def _prices(axes: "Axes", found: PlanFound) -> None:
         state = found.states.get(one.number)
         if state is not None:
             solved = state.replicas is not None
-            bars.append((state.usd_per_hour if solved else state.bound_usd, solved, one))
+            bars.append((state.usd_per_hour if solved else least_usd(state), solved, one))
     finalists = {one.candidate.number: one.usd_per_hour for one in found.finalists}
     bars = [(finalists.get(one.number, usd), solved, one) for usd, solved, one in bars]
     bars.sort(key=lambda bar: (not bar[1], bar[0], bar[2].number))

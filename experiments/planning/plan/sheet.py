@@ -66,7 +66,8 @@ def sheet(found: PlanFound, notes: Sequence[str], texts: Sequence[tuple[str, str
             Section("Windows of the day", _told_of_windows(found), figures=_windows(found)),
             Section(
                 "If traffic grows",
-                "Each mark is one replica more: the traffic that is held then, and its price.",
+                "Each mark is one replica more, or one round more of pools in a ratio: the traffic "
+                "that is held then, and its price.",
                 figures=_growth(found),
             ),
             Section(
@@ -249,11 +250,13 @@ def _growth(found: PlanFound) -> list[Figure]:
 def _counts(one: Finalist, design: float) -> list[int]:
     """Numbers of replicas around the answer, until they hold twice what was planned for."""
     assert one.curve is not None
-    last = one.replicas + 3
+    sizes = one.candidate.sizes
+    step = sizes.round
+    last = one.replicas + 3 * step
     while one.curve.holds(last) < MUCH_MORE * design and last < MOST_GROWN * one.replicas:
         last += 1
-    first = max(one.candidate.sizes.fewest, one.replicas - 2)
-    every = -(-(last - first) // MOST_BARS)
+    first = sizes.rounds_from(one.replicas, max(sizes.fewest, one.replicas - 2 * step))
+    every = step * -(-(last - first) // (step * MOST_BARS))
     return list(range(first, last + 1, every))
 
 

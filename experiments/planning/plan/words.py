@@ -232,11 +232,12 @@ def replicas_after(found: PlanFound, change: Change) -> int | None:
     if winner is None or winner.holds is None or math.isnan(change.ratio):
         return None
     study = found.problem.plan.study
+    held = winner.holds.value * change.ratio
+    count: int | None = max(1, math.ceil(winner.replicas * found.demand.design / held - 1e-9))
     if study.failures is not None and winner.curve is not None:
         available = study.failures.availability
-        return needed(found.demand, winner.curve, change.ratio, available, study.most_replicas)
-    held = winner.holds.value * change.ratio
-    return max(1, math.ceil(winner.replicas * found.demand.design / held - 1e-9))
+        count = needed(found.demand, winner.curve, change.ratio, available, study.most_replicas)
+    return None if count is None else winner.candidate.sizes.rounds_from(winner.replicas, count)
 
 
 def _needs(found: PlanFound, change: Change) -> str:

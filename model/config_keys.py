@@ -23,6 +23,18 @@ def whole(config: Config, key: str, usual: int = 0) -> int:
     raise ConfigError(f"{key} = {str(value)[:80]!r}: expected an integer")
 
 
+def count(config: Config, key: str, usual: int) -> int:
+    """Return an integer key of at least 1, such as every how many layers something comes.
+
+    Raises:
+        ConfigError: no such integer.
+    """
+    value = whole(config, key, usual)
+    if value < 1:
+        raise ConfigError(f"{key} = {value}: expected an integer of at least 1")
+    return value
+
+
 def side(config: Config, key: str, usual: int) -> int:
     """Return the side of a square, which some files give as two equal numbers."""
     value = config.get(key)

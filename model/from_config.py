@@ -8,7 +8,7 @@ from model.families.left_out import filled
 from model.families.other_names import renamed
 from model.families.registry import FAMILIES
 from model.families.wrappers import language_model, thinking, wrapper_of
-from model.heads import check_no_head, layers_of_head
+from model.heads import check_generates, check_no_head, layers_of_head
 from model.huggingface import architecture_of, read_config
 from model.quantization.checkpoint import read_checkpoint
 from model.shape import DecoderSpec
@@ -43,6 +43,7 @@ def spec_from_config(
         config = layers_of_head(config, told)
     else:
         check_no_head(config, told)
+        check_generates(config, told)
     file = thinking(config)
     try:
         wrapper = wrapper_of(file)

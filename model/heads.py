@@ -1,7 +1,9 @@
-"""Heads that draft tokens for a model, by their files: they are no models of their own.
+"""Files that are no models which generate: heads that draft tokens, and heads of other tasks.
 
 The files of EAGLE's heads say ``LlamaForCausalLMEagle3``, or the plain class of the layer that they
-have and ``draft_vocab_size``; those of others (DFlash, Medusa, ...) name a class of theirs.
+have and ``draft_vocab_size``; those of the first EAGLE say nothing, and are known by their one
+layer, as wide as a large model's (yuhuili/EAGLE-LLaMA3-Instruct-8B). Those of others (DFlash,
+Medusa, ...) name a class of theirs.
 """
 
 import re
@@ -12,6 +14,15 @@ from model.errors import UnknownArchitectureError
 _EAGLE = re.compile("eagle", re.IGNORECASE)
 _OTHERS = re.compile("draft|medusa|speculator|mtp|nextn", re.IGNORECASE)
 VOCABULARY = "draft_vocab_size"
+_ONE_LAYER = 1024
+"""Hidden size from which on no published model has but one layer: TinyStories-1Layer-21M is as
+wide."""
+_OTHER_TASKS = re.compile(
+    "For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice|MaskedLM"
+    "|RewardModel|ProcessRewardModel|Embedding|Retrieval|Score)|RewardModel|SentenceEmbedding"
+    "|EmbeddingModel|TextModel$|BiModel|Bidirectional"
+)
+"""Classes of models that classify, score or embed."""
 _KEYS = (VOCABULARY, "eagle_config", "speculators_model_type", "dflash_config", "medusa_num_heads")
 
 
@@ -23,6 +34,25 @@ def check_no_head(config: Mapping[str, object], source: str) -> None:
     for key in _KEYS:
         if config.get(key) is not None:
             raise _not_a_model(f"{source}: {key} = {str(config[key])[:80]}")
+    layers, hidden = config.get("num_hidden_layers"), config.get("hidden_size")
+    if layers == 1 and isinstance(hidden, int) and hidden > _ONE_LAYER:
+        raise _not_a_model(f"{source}: num_hidden_layers = 1 with hidden_size = {hidden}")
+
+
+def check_generates(config: Mapping[str, object], source: str) -> None:
+    """Raise UnknownArchitectureError for the file of a model that classifies, scores or embeds."""
+    for name in _names(config):
+        if _OTHER_TASKS.search(name):
+            raise UnknownArchitectureError(
+                f"{source}: architectures = [{name[:80]!r}]: it classifies, scores or embeds and "
+                "generates nothing, which is not modelled; expected a model that generates, such "
+                "as a class that ends in ForCausalLM"
+            )
+    if config.get("use_bidirectional_attention") in (True, "all"):
+        raise UnknownArchitectureError(
+            f"{source}: use_bidirectional_attention: every token attends those behind it, as of "
+            "models that embed; expected a model that generates"
+        )
 
 
 def layers_of_head(config: Mapping[str, object], source: str) -> dict[str, object]:

@@ -41,6 +41,8 @@ class Matrix:
     """Of the parts that an engine joins: queries, keys and values; gate and up."""
     inputs: Width
     bias: bool = False
+    unbiased: Width | None = None
+    """Numbers of the outputs that have none beside others that do (a gate beside queries)."""
     quantized: bool = True
     """Quantization may shrink it; routers and gates keep the activations' precision."""
     copies: int = 1
@@ -57,7 +59,10 @@ class Matrix:
 
     def bias_numbers(self, tp: int = 1) -> int:
         """Biases that one of ``tp`` ranks keeps."""
-        return sum(part.on_rank(tp) for part in self.outputs) if self.bias else 0
+        if not self.bias:
+            return 0
+        without = self.unbiased.on_rank(tp) if self.unbiased else 0
+        return sum(part.on_rank(tp) for part in self.outputs) - without
 
     @property
     def sides(self) -> tuple[Width, ...]:

@@ -26,6 +26,7 @@ class Cohere2MoeKeys(WindowedMoeKeys):
     layer_norm: bool = False
     """Whether the norms are no RMSNorm."""
     tie_word_embeddings: bool = True
+    sliding_window_pattern: PositiveInt | None = None
     num_experts: ExpertCount = 8
     num_experts_per_tok: PositiveInt = 2
     n_shared_experts: NonNegativeInt = 0
@@ -55,11 +56,7 @@ class Cohere2MoeKeys(WindowedMoeKeys):
         if self.layer_types is not None:
             return self.layer_types
         first, every = self.first_k_dense_replace, self.prefix_dense_sliding_window_pattern
-        usual = (
-            self.usual_pattern
-            if self.sliding_window_pattern is None
-            else (self.sliding_window_pattern)
-        )
+        usual = self.sliding_window_pattern or self.usual_pattern
         before = [FULL if (i + 1) % every == 0 else SLIDING for i in range(first)]
         rest = range(self.num_hidden_layers - first)
         return before + [FULL if (i + 1) % usual == 0 else SLIDING for i in rest]

@@ -95,7 +95,9 @@ class KimiLinearKeys(LatentKeys):
     def _nulls_say_nothing(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {key: value for key, value in given.items() if value is not None}
+        told = {key: value for key, value in given.items() if value is not None}
+        # Its code has a head of its own, whatever a file says.
+        return {**told, "tie_word_embeddings": False}
 
     @model_validator(mode="after")
     def _a_kind_for_every_layer(self) -> "KimiLinearKeys":
@@ -184,9 +186,13 @@ class BailingHybridKeys(KimiLinearKeys):
     @classmethod
     def _width_of_linear_heads(cls, given: Any) -> Any:
         """``head_dim`` is theirs where the file has no key for it alone."""
-        if isinstance(given, dict) and given.get("linear_head_dim") is None:
-            return {**given, "linear_head_dim": given.get("head_dim") or 128}
-        return given
+        if not isinstance(given, dict):
+            return given
+        own = {
+            "linear_conv_kernel_dim": given.get("short_conv_kernel_size", 4),
+            "linear_head_dim": given.get("linear_head_dim") or given.get("head_dim") or 128,
+        }
+        return {**given, **own}
 
     @property
     def kinds(self) -> list[str]:

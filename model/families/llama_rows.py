@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from model.config_keys import whole
+from model.config_keys import count, whole
+from model.errors import ConfigError
 from model.families.keys import Config, Family
 from model.families.llama import ATTENTION, LAYER
 from model.families.plain import FULL, SLIDING, family
@@ -19,7 +20,7 @@ def _smollm3(config: Config) -> dict[str, object]:
 
     Those have the window, where ``use_sliding_window`` and no list says which.
     """
-    every, layers = whole(config, "no_rope_layer_interval", 4), whole(config, "num_hidden_layers")
+    every, layers = count(config, "no_rope_layer_interval", 4), whole(config, "num_hidden_layers")
     turned = config.get("no_rope_layers") or [int((i + 1) % every != 0) for i in range(layers)]
     given = {**config, "no_rope_layers": turned}
     if config.get("layer_types") is not None:
@@ -78,6 +79,18 @@ def _muse(config: Config) -> dict[str, object]:
 def _hyperclovax(config: Config) -> dict[str, object]:
     """Norms behind mixer and MLP as well, unless ``use_post_norm`` is off."""
     return {**config, "norms": 4 if config.get("use_post_norm", True) else 2}
+
+
+def _helium(config: Config) -> dict[str, object]:
+    """The matrix behind the attention is square, whatever ``head_dim`` says."""
+    heads, hidden = whole(config, "num_attention_heads", 20), whole(config, "hidden_size", 2560)
+    head = whole(config, "head_dim", 128)
+    if heads * head != hidden:
+        raise ConfigError(
+            f"head_dim = {head}: expected {hidden // max(heads, 1)}, so that {heads} attention "
+            f"heads are as wide as hidden_size = {hidden}"
+        )
+    return dict(config)
 
 
 def _cwm(config: Config) -> dict[str, object]:
@@ -256,6 +269,7 @@ ROWS: dict[str, Row] = {
         class_name="HeliumForCausalLM",
         usual={"head_dim": 128, "rope_theta": 100_000.0},
         fixed={"output_bias": False},
+        prepare=_helium,
     ),
     "iquestcoder": Row(
         class_name="IQuestCoderForCausalLM", also=("LlamaForCausalLM",), usual={"head_dim": 128}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from model.config_keys import whole
+from model.config_keys import count, whole
 from model.errors import ConfigError
 from model.families.keys import Config, Family
 from model.families.llama import ATTENTION, LAYER
@@ -41,7 +41,7 @@ def shared(config: Config, count: str, width: str) -> dict[str, object]:
 
 def _deepseek(config: Config) -> dict[str, object]:
     """Experts in every ``moe_layer_freq``-th layer behind the first dense ones."""
-    first, every = whole(config, "first_k_dense_replace"), whole(config, "moe_layer_freq", 1)
+    first, every = whole(config, "first_k_dense_replace"), count(config, "moe_layer_freq", 1)
     places = range(whole(config, "num_hidden_layers"))
     given = shared(config, "n_shared_experts", "moe_intermediate_size")
     return {**given, "moe_layers": [i >= first and i % every == 0 for i in places]}
@@ -60,7 +60,7 @@ def _dots(config: Config) -> dict[str, object]:
 
 def _ernie(config: Config) -> dict[str, object]:
     """Experts in every ``moe_layer_interval``-th layer from the first to the last that has some."""
-    first, every = whole(config, "moe_layer_start_index", 1), whole(config, "moe_layer_interval", 1)
+    first, every = whole(config, "moe_layer_start_index", 1), count(config, "moe_layer_interval", 1)
     last, layers = whole(config, "moe_layer_end_index", -1), whole(config, "num_hidden_layers")
     last = layers - 1 if last == -1 else last
     given = shared(
@@ -100,7 +100,7 @@ def _solar(config: Config) -> dict[str, object]:
 
 def _arctic(config: Config) -> dict[str, object]:
     """A dense MLP as wide as the model beside the experts of a layer, behind a norm of its own."""
-    every, layers = whole(config, "moe_layer_frequency", 2), whole(config, "num_hidden_layers")
+    every, layers = count(config, "moe_layer_frequency", 2), whole(config, "num_hidden_layers")
     if not config.get("parallel_attn_mlp_res", True) or not config.get("use_residual", True):
         raise ConfigError(
             "parallel_attn_mlp_res = False: expected True; Arctic without the MLP "

@@ -38,7 +38,10 @@ NAMES = names_below(
 
 
 class NemotronHKeys(WindowedKeys):
-    """Which part a layer is stands in a word of letters or a list."""
+    """Which part a layer is stands in a word of letters or a list.
+
+    Its code gives attention no biases and the head a matrix of its own, whatever a file says.
+    """
 
     rotated: ClassVar[tuple[str, ...]] = ()
     norms: ClassVar[int] = 1
@@ -80,6 +83,13 @@ class NemotronHKeys(WindowedKeys):
         parts = [WORDS.get(part, part) if isinstance(part, str) else part for part in parts]
         return {"num_hidden_layers": len(parts), **given, "layer_types": parts}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _not_read(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {**given, "attention_bias": False, "tie_word_embeddings": False}
+
     @model_validator(mode="after")
     def _a_kind_for_every_layer(self) -> "NemotronHKeys":
         if self.layer_types is None:
@@ -96,6 +106,8 @@ class NemotronHKeys(WindowedKeys):
                 if getattr(self, key) is None:
                     raise ValueError(f"{key} is missing beside layers of experts")
             check_experts(self.num_experts_per_tok, self.n_routed_experts or 0)
+        if self.mlp_bias and self.moe_latent_size:
+            raise ValueError("mlp_bias = True: expected False beside moe_latent_size")
         return self
 
     @property

@@ -145,6 +145,7 @@ class PlainKeys(LlamaKeys):
             qk_norm=has_norm,
             qk_norm_numbers=self._qk_norm_numbers() if has_norm else None,
             gate=head if self.row.gate else 0,
+            gate_bias=False,
         )
 
     def dense(self, width: int | None = None) -> Dense:

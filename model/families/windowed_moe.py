@@ -128,6 +128,7 @@ class LagunaKeys(WindowedMoeKeys):
         return self.attention(
             num_heads=heads[place] if heads else self.num_attention_heads,
             gate=gates.get(self.gating, self.width_of_head),
+            gate_bias=False,
             rotary=self.rotary_at(kind, config),
             sliding_window=self.sliding_window if kind == SLIDING else None,
         )
@@ -162,7 +163,7 @@ class AfmoeKeys(WindowedMoeKeys):
 
     def attention(self, **changes: object) -> Attention:
         """Return the attention of a layer: every number put out has a gate."""
-        return super().attention(**{"gate": self.width_of_head, **changes})
+        return super().attention(**{"gate": self.width_of_head, "gate_bias": False, **changes})
 
 
 class ExaoneMoeKeys(WindowedMoeKeys):

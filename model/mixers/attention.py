@@ -36,6 +36,8 @@ class Attention:
     gate: int = 0
     """Numbers per query head that gate its output, made from the hidden size beside the queries:
     ``head_dim`` (Qwen3-Next) or 1 (Step-3.5); 0 for none."""
+    gate_bias: bool = True
+    """Those numbers have biases where the queries have (they come out of one matrix)."""
     sinks: bool = False
     """A learned score per query head that takes part in the softmax (gpt-oss)."""
     values_are_keys: bool = False
@@ -69,8 +71,9 @@ class Attention:
         joined: tuple[Width, ...] = (queries, keys, values)
         if self.shares_cache or self.values_are_keys:
             joined = joined[: 1 if self.shares_cache else 2]
+        unbiased = None if self.gate_bias or not self.gate else Width(self.num_heads, self.gate)
         return (
-            Matrix("qkv_proj", joined, hidden, bias=self.qkv_bias),
+            Matrix("qkv_proj", joined, hidden, bias=self.qkv_bias, unbiased=unbiased),
             Matrix("o_proj", (hidden,), outputs, bias=self.output_bias),
         )
 

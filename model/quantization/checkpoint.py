@@ -74,11 +74,20 @@ def _section(
     config: Mapping[str, object], beside: Mapping[str, Mapping[str, object]]
 ) -> tuple[str, object]:
     for key in SECTIONS:
-        if config.get(key):
-            return f"{key} of config.json", config[key]
+        section = config.get(key)
+        if section and not (_only_names(section) and BESIDE[0] in beside):
+            return f"{key} of config.json", section
     if isinstance(config.get(MLX), Mapping):
         raise ConfigError(f"{MLX} of config.json is MLX's, which vLLM does not read")
     for name in BESIDE:
         if name in beside:
             return name, beside[name]
     return "", None
+
+
+def _only_names(section: object) -> bool:
+    """Whether a section of ModelOpt leaves everything else to the file beside config.json."""
+    if not isinstance(section, Mapping):
+        return False
+    named = str(section.get("quant_method")).startswith("modelopt")
+    return named and not any(section.get(key) for key in ("quant_algo", "quantization"))

@@ -138,6 +138,11 @@ def modelopt(section: Section) -> Said:
     listed, kv_fp8 = (*left_out, *keys.quantized_layers), _asks_for_fp8(keys)
     if algorithm == MIXED:
         return Said(method="modelopt_mixed", choose=_mixed(keys), listed=listed, kv_fp8=kv_fp8)
+    if not algorithm and not kv_fp8:
+        raise ConfigError(
+            "quant_algo is missing: how the weights are stored is said in hf_quant_config.json, "
+            "expected it beside config.json"
+        )
     method = "modelopt_fp4" if "FP4" in algorithm else "modelopt"
     choose = all_but(_algorithm(algorithm), left_out) if algorithm else (lambda name: None)
     return Said(method=method, choose=choose, listed=listed, kv_fp8=kv_fp8)

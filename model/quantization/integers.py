@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pydantic import Field, PositiveInt
+from pydantic import AliasChoices, Field, PositiveInt
 
 from model.errors import ConfigError
 from model.quantization.modules import LM_HEAD, Choice, any_of
@@ -15,8 +15,8 @@ AWQ_BITS = (4, 8)
 
 
 class _Grouped(SectionKeys):
-    bits: int = 4
-    group_size: int = 128
+    bits: int
+    group_size: int
 
 
 class _Gptq(_Grouped):
@@ -28,10 +28,8 @@ class _Gptq(_Grouped):
 
 
 class _Awq(SectionKeys):
-    bits: int = Field(default=4)
-    w_bit: int | None = None
-    group_size: int = 128
-    q_group_size: int | None = None
+    bits: int = Field(validation_alias=AliasChoices("bits", "w_bit"))
+    group_size: int = Field(validation_alias=AliasChoices("group_size", "q_group_size"))
     zero_point: bool = True
     modules_to_not_convert: list[str] | None = None
 
@@ -51,7 +49,7 @@ class _Hqq(SectionKeys):
 
 
 class _HqqWeights(SectionKeys):
-    nbits: int = 4
+    nbits: int
     group_size: PositiveInt | None = 64
 
 
@@ -73,7 +71,8 @@ def gptq(section: Section) -> Said:
 
     Marlin drops the zero points of symmetric checkpoints; the others keep them, packed.
     """
-    keys = read(_Gptq, section)
+    marlin = {"bits": 4} if section.get("quant_method") == "marlin" else {}
+    keys = read(_Gptq, {**marlin, **section})
     _checked(keys.bits, keys.group_size, GPTQ_BITS)
     rules = [(_rule(name), value) for name, value in (keys.dynamic or {}).items()]
     only = keys.modules_in_block_to_quantize
@@ -111,10 +110,9 @@ def _rule(name: str) -> tuple[bool, re.Pattern[str]]:
 def awq(section: Section) -> Said:
     """AWQ (AutoAWQ and its authors' form): groups with a packed zero point each."""
     keys = read(_Awq, section)
-    bits, group = keys.w_bit or keys.bits, keys.q_group_size or keys.group_size
-    _checked(bits, group, AWQ_BITS)
+    _checked(keys.bits, keys.group_size, AWQ_BITS)
     left_out = tuple(keys.modules_to_not_convert or ())
-    scheme = grouped(bits, group, zeros=keys.zero_point)
+    scheme = grouped(keys.bits, keys.group_size, zeros=keys.zero_point)
     return Said(method="awq", choose=all_but(scheme, left_out, inside=True), listed=left_out)
 
 

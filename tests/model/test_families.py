@@ -180,6 +180,19 @@ def test_some_layers_do_not_rotate() -> None:
         ({"model_type": "mpt", "attn_config": {"alibi": False}}, "learned positions of MPT"),
         ({"model_type": "mpt", "attn_config": 3}, "attn_config = '3': expected a mapping"),
         ({"model_type": "smollm3", **SMALL, "no_rope_layers": [1]}, "no_rope_layers has 1 entries"),
+        ({"model_type": "smollm3", **SMALL, "no_rope_layer_interval": 0}, "interval = 0: expected"),
+        (
+            {"model_type": "dots1", **SMALL, **DEEPSEEK, "moe_layer_freq": 0},
+            "moe_layer_freq = 0: expected an integer of at least 1",
+        ),
+        (
+            {"model_type": "cohere2_moe", **SMALL, "sliding_window_pattern": 0},
+            "sliding_window_pattern = 0: expected greater than 0",
+        ),
+        (
+            {"model_type": "helium", **SMALL, "head_dim": 16},
+            "head_dim = 16: expected 8, so that 8 attention heads are as wide as hidden_size = 64",
+        ),
         (
             {**NAS, "block_configs": [block({"replace_with_linear": True}, {"no_op": True})] * 4},
             "replace_with_linear is not modelled",

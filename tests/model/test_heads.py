@@ -40,11 +40,33 @@ def written(folder: Path, **more: object) -> Path:
         ({"architectures": ["DFlashDraftModel"], "model_type": "qwen3"}, "DFlashDraftModel"),
         ({"architectures": ["DeepSeekMTPModel"], "model_type": "deepseek_mtp"}, "MTP"),
         ({"model_type": "medusa"}, "medusa"),
+        ({"architectures": ["LlamaForCausalLM"]}, "num_hidden_layers = 1 with hidden_size = 4096"),
     ],
 )
 def test_a_head_is_no_model(tmp_path: Path, more: dict[str, object], told: str) -> None:
     with pytest.raises(UnknownArchitectureError, match=f"{told}.*a head that drafts tokens"):
         load_spec(written(tmp_path, **more))
+
+
+def test_one_layer_of_a_small_model_is_a_model(tmp_path: Path) -> None:
+    small = {"hidden_size": 1024, "num_attention_heads": 8, "architectures": ["LlamaForCausalLM"]}
+    assert load_spec(written(tmp_path, **small)).num_layers == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"architectures": ["LlamaForSequenceClassification"]}, "SequenceClassification.*scores"),
+        ({"architectures": ["Qwen2ForRewardModel"], "model_type": "qwen2"}, "Reward.*scores"),
+        ({"architectures": ["LlamaBidirectionalModel"]}, "classifies, scores or embeds"),
+        ({"model_type": "gemma3_text", "use_bidirectional_attention": True}, "models that embed"),
+    ],
+)
+def test_what_generates_nothing_is_no_model(
+    tmp_path: Path, more: dict[str, object], told: str
+) -> None:
+    with pytest.raises(UnknownArchitectureError, match=f"{told}.*expected a model that generates"):
+        load_spec(written(tmp_path, num_hidden_layers=32, **more))
 
 
 def test_a_head_is_read_where_a_drafter_is_asked_for(tmp_path: Path) -> None:

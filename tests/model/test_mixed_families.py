@@ -139,7 +139,11 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "qwen3_next": ({**DELTA, **SHARED}, {**DELTA, **SHARED, "mlp_only_layers": [1]}),
     "qwen3_5_text": (DELTA,),
     "qwen3_5_moe_text": ({**DELTA, **SHARED},),
-    "nemotron_h": (NEMOTRON, {**NEMOTRON, "moe_latent_size": 24, "use_bias": True}),
+    "nemotron_h": (
+        NEMOTRON,
+        {**NEMOTRON, "moe_latent_size": 24, "use_bias": True},
+        {**NEMOTRON, "attention_bias": True, "tie_word_embeddings": True},
+    ),
     "bamba": ({**MAMBA2, "attn_layer_indices": [1, 4]},),
     "granitemoehybrid": (
         {**GRANITE, "num_local_experts": 6, "num_experts_per_tok": 2},
@@ -163,8 +167,12 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "kimi_linear": (
         {**KDA, "layer_types": ["linear_attention", "full_attention"] * 3},
         {**KDA, "q_lora_rank": 32, "mlp_layer_types": ["dense", "dense"] + ["sparse"] * 4},
+        {**KDA, "tie_word_embeddings": True},
     ),
-    "bailing_hybrid": ({**KDA, "first_k_dense_replace": 2, "layer_group_size": 3, "head_dim": 16},),
+    "bailing_hybrid": (
+        {**KDA, "first_k_dense_replace": 2, "layer_group_size": 3, "head_dim": 16},
+        {**KDA, "head_dim": 16, "short_conv_kernel_size": 3, "tie_word_embeddings": True},
+    ),
     "minimax_m3_vl_text": (
         {
             **QK,
@@ -206,9 +214,13 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "laguna": (
         {**QK, **SHARED, "num_attention_heads_per_layer": [8, 4, 4] * 2, "layer_types": WINDOWS},
         {**QK, **SHARED, "gating": "per-element", "mlp_layer_types": ["sparse"] * 6},
+        {**QK, **SHARED, "attention_bias": True},
     ),
     "mellum": ({**QK, **ROUTED, "layer_types": WINDOWS},),
-    "afmoe": ({**QK, **ROUTED, "num_shared_experts": 1, "num_dense_layers": 2},),
+    "afmoe": (
+        {**QK, **ROUTED, "num_shared_experts": 1, "num_dense_layers": 2},
+        {**QK, **ROUTED, "attention_bias": True},
+    ),
     "exaone_moe": ({**QK, **ROUTED, "num_shared_experts": 1},),
     "mimo_v2_flash": (
         {**QK, **ROUTED, "v_head_dim": 12, "n_routed_experts": 6},

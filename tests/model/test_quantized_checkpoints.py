@@ -167,9 +167,19 @@ def test_a_kv_cache_in_fp8(section: dict[str, Any], fp8: bool) -> None:
         ({"quant_method": "torchao"}, "quant_method = 'torchao' is not modelled"),
         ({"quant_method": "gptqq"}, r"quant_method = 'gptqq': did you mean gptq\? Expected one of"),
         ({"bits": 4}, "quant_method is missing"),
-        ({"quant_method": "gptq", "bits": 5}, "bits = 5: expected one of 2, 3, 4, 8"),
+        (
+            {"quant_method": "gptq", "bits": 5, "group_size": 128},
+            "bits = 5: expected one of 2, 3, 4, 8",
+        ),
+        ({"quant_method": "gptq", "group_size": 128}, "bits is missing"),
+        ({"quant_method": "awq", "w_bit": 4}, "group_size is missing"),
+        ({"quant_method": "hqq"}, "nbits is missing"),
+        ({"quant_method": "modelopt"}, "quant_algo is missing: how the weights are stored is said"),
         ({"quant_method": "gptq", "bits": "many"}, "bits = 'many': expected a valid integer"),
-        ({"quant_method": "awq", "group_size": 0}, "group_size = 0: expected -1 or a positive"),
+        (
+            {"quant_method": "awq", "bits": 4, "group_size": 0},
+            "group_size = 0: expected -1 or a positive",
+        ),
         ({"quant_method": "modelopt", "quant_algo": "W3"}, "quant_algo = 'W3' is not modelled"),
         (
             {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "NVFP4"}},
@@ -228,14 +238,18 @@ def test_files_beside_the_config(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(LLAMA))
     assert load_spec(folder).checkpoint.weights.method is None
-    (folder / "quantize_config.json").write_text(json.dumps({"bits": 4, "desc_act": False}))
+    gptq = {"bits": 4, "group_size": 128, "desc_act": False}
+    (folder / "quantize_config.json").write_text(json.dumps(gptq))
     assert load_spec(folder).checkpoint.weights.method == "gptq"
     modelopt = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
     (folder / "hf_quant_config.json").write_text(json.dumps(modelopt))
     found = load_spec(folder).checkpoint
     assert (found.weights.method, found.kv_fp8) == ("modelopt", True)
     assert str(found.weights) == "fp8, from hf_quant_config.json"
-    awq = LLAMA | {"quantization_config": {"quant_method": "awq"}}
+    named = LLAMA | {"quantization_config": {"quant_method": "modelopt"}}
+    (folder / "config.json").write_text(json.dumps(named))
+    assert load_spec(folder).checkpoint == found
+    awq = LLAMA | {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}
     (folder / "config.json").write_text(json.dumps(awq))
     found = load_spec(folder).checkpoint
     assert (found.weights.method, found.kv_fp8) == ("awq", False)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
+from hardware.servers import server_of
 from hardware.yaml_file import read_bundled, validated
 from model.kept import kept
 
@@ -240,7 +241,8 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
     if not isinstance(gpu, str):
         return _from_mapping(dict(gpu))
     gpus, aliases = _catalogue()
-    name = _SIZE.sub(r"\1gb", re.sub(r"[\s_()/-]+", "-", gpu.strip().lower()).strip("-"))
+    written = re.sub(r"[\s_()/-]+", "-", gpu.strip().lower()).strip("-")
+    name = _SIZE.sub(r"\1gb", written)
     found = _spelled(name)
     if found is not None:
         return gpus[found]
@@ -248,6 +250,12 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
         raise UnknownGpuError(
             f"gpu = {gpu!r}: expected the name of one, {several}; how many there are is said by "
             "tensor_parallel_size and replicas"
+        )
+    if server := server_of(written):
+        count, inside = server
+        raise UnknownGpuError(
+            f"gpu = {gpu!r} is a server with {count} of {inside}: expected gpu: {inside}; how many "
+            "there are is said by tensor_parallel_size and replicas"
         )
     raise UnknownGpuError(
         f"gpu = {gpu!r} is not in the catalogue, expected one of {', '.join(gpus)}"
@@ -257,15 +265,19 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
 
 
 def _of_several(name: str) -> str | None:
-    """The GPU of ``4xh100`` or ``h100-x-4``."""
-    found = re.fullmatch(r"\d+-?[x*]-?(.+)|(.+?)-?[x*]-?\d+", name)
+    """The GPU of ``4xh100``, ``gpu-4x-h100`` (Lambda) or ``h100-x-4``."""
+    found = re.fullmatch(r"(?:gpu-)?\d+-?[x*]-?(.+)|(.+?)-?[x*]-?\d+", name)
     return None if found is None else _spelled(found[1] or found[2])
 
 
 def _typo(name: str, known: list[str]) -> str:
-    """The GPU that was meant, if but letters differ: another number is another GPU."""
-    digits = re.findall(r"\d", name)
-    alike = [one for one in known if re.findall(r"\d", one) == digits]
+    """The GPU that was meant, if but letters differ: another number is another GPU, and so is
+    another letter before it (B100, V100)."""
+
+    def numbered(text: str) -> list[str]:
+        return re.findall(r"[a-z]*\d+", text.replace("rtx", ""))
+
+    alike = [one for one in known if numbered(one) == numbered(name)]
     close = difflib.get_close_matches(name, alike, 1, cutoff=0.75)
     return f"; did you mean {close[0]!r}?" if close else ""
 

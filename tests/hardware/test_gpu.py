@@ -1,6 +1,12 @@
+import re
+from pathlib import Path
+
 import pytest
 
+import hardware.servers as servers_module
 from hardware.gpu import Gpu, UnknownGpuError, UnsupportedPrecisionError, gpu_names, load_gpu
+from hardware.servers import servers
+from hardware.yaml_file import read_bundled
 
 NAMES = (
     "t4",
@@ -128,6 +134,9 @@ def test_the_driver_offers_a_little_less_than_the_vendor_sells(name):
         ("h200", "h200-sxm"),
         ("b200", "b200-sxm"),
         ("RTX 4090", "rtx-4090"),
+        ("NVIDIA A100", "a100-80gb-sxm"),
+        ("nvidia-tesla-a100", "a100-40gb-sxm"),
+        ("nvidia-h100-mega-80gb", "h100-sxm"),
     ],
 )
 def test_aliases(alias, name):
@@ -223,7 +232,8 @@ def test_spellings_of_drivers_and_of_people(spelling: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a100-60gb", "h900", "rtx-4070", "l2", "rtx-4090-48gb", "dgx spark"]
+    "name",
+    ["a100-60gb", "h900", "rtx-4070", "l2", "rtx-4090-48gb", "dgx spark", "b100", "R200", "trn2"],
 )
 def test_an_unknown_gpu_is_told_what_to_write(name):
     """No other GPU is offered instead: a figure in the name makes it another one."""
@@ -233,6 +243,31 @@ def test_an_unknown_gpu_is_told_what_to_write(name):
     assert "did you mean" not in message
     for part in ("like: NAME", "memory_bytes", "bandwidth_bytes_per_s", "peak_flops_per_s"):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "gpu"),
+    [
+        ("p5.48xlarge", 8, "h100-sxm"),
+        ("ml.g6e.12xlarge", 4, "l40s"),
+        ("a3-highgpu-8g", 8, "h100-sxm"),
+        ("Standard_ND96isr_H200_v5", 8, "h200-sxm"),
+        ("ND H100 v5", 8, "h100-sxm"),
+        ("BM.GPU.GB200.4", 4, "gb200"),
+    ],
+)
+def test_a_server_of_a_cloud_is_no_gpu(name: str, count: int, gpu: str) -> None:
+    told = f"gpu = {name!r} is a server with {count} of {gpu}: expected gpu: {gpu}; how many there"
+    with pytest.raises(UnknownGpuError, match=re.escape(told)):
+        load_gpu(name)
+
+
+def test_servers_have_gpus_of_the_catalogue() -> None:
+    """And each of one kind."""
+    assert {gpu for _, gpu in servers().values()} <= {*gpu_names()}
+    kinds = read_bundled(Path(servers_module.__file__).parent / "servers.yaml").values()
+    named = [name for by_count in kinds for names in by_count.values() for name in names]
+    assert len(named) == len(servers())
 
 
 def test_a_slip_in_a_word_is_recognised():

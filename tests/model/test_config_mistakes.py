@@ -60,7 +60,7 @@ def test_files_that_are_not_a_json_object(tmp_path: Path, text: str, message: st
         ({"model_type": "mistrall"}, "'mistrall' is not modelled, expected one of the .* types"),
         ({"model_type": ["llama"]}, "is not modelled"),
         (
-            {"architectures": ["LlamaForSequenceClassification"]},
+            {"architectures": ["LlamaForSequencing"]},
             "is not modelled, expected one of the .* types",
         ),
         ({}, "model_type and architectures are missing"),

@@ -14,6 +14,8 @@ from experiments.reporting.terminal import guarded, prepare_process
 
 MOST_PROCESSES = 1024
 """That one command starts on one machine."""
+OPTIONAL = {"torch": "torch", "safetensors": "torch", "distributed": "dask"}
+"""Packages that a plain installation leaves out, and the extra that brings each."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -120,6 +122,11 @@ def _ended(
         return 130
     except MemoryError:
         pass
+    except ModuleNotFoundError as error:
+        extra = OPTIONAL.get(error.name or "")
+        if extra is None:
+            raise
+        return fail(f"this needs {error.name}: pip install -e '.[{extra}]' in a checkout")
     except (ImportError, RuntimeError) as error:
         if not _for_want_of_memory(error):
             raise

@@ -92,3 +92,26 @@ def test_the_schema_accepts_every_bundled_study(path: Path) -> None:
 )
 def test_the_schema_refuses(text: str, keys: list[Any]) -> None:
     assert complaints(text) == keys
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "kv_cache_latency"],
+        ["run", "decoder_vs_simulation"],
+        ["calibrate", "--model", "opt-125m"],
+    ],
+)
+def test_what_a_plain_installation_leaves_out_is_named(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("model.torch")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main([*words, "--out", str(tmp_path / "out.yaml")]) == 2
+    told = capsys.readouterr().err
+    assert "error: this needs torch: pip install -e '.[torch]' in a checkout\n" in told
+    assert not (tmp_path / "out.yaml").exists()

@@ -11,6 +11,7 @@ Saturated points are hollow, those that miss the slo crossed out, and the legend
 which version it was drawn.
 """
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
 DRAWN_PERCENTS = (50, 95, 99)
 MAX_ROWS = 40
 """Points that a figure without a numeric axis lists, one per row."""
+WIDEST_LABEL = 46
+"""Characters of one line below half a figure."""
 TITLES = {
     "throughput_latency": "latency against throughput",
     "latency": "latency percentiles",
@@ -162,7 +165,7 @@ def _throughput_latency(layout: Layout, summary: Records, seeds: int) -> "Figure
         up = triple(summary, panel.metrics[0][0], every) * value_axis(axes, "y", panel, summary)
         plain_ticks(axes, "x", throughput, logarithmic=False)
         numbers = f" (numbers: {short_key(layout.axis)})" if layout.axis else ""
-        axes.set_xlabel(f"output tokens/s{numbers}")
+        axes.set_xlabel(textwrap.fill(f"output tokens/s{numbers}", WIDEST_LABEL))
         for place, curve in enumerate(curves):
             rows = list(curve.rows)
             ink = place if coloured else 0

@@ -228,6 +228,19 @@ def test_points_that_coincide_share_a_name() -> None:
     assert sorted(text.get_text() for text in axes.texts) == ["1", "16, 32", "2 to 8"]
 
 
+def test_labels_of_axes_stay_below_their_own_panel() -> None:
+    key = "engine.speculative.num_speculative_tokens"
+    runs = Records.of_frame(runs_of([{key: count} for count in (0, 1, 3)]))
+    summary = summarise_points(runs, ["point", key])
+    with house_style():
+        figure = plots._throughput_latency(sweep_layout(summary, [key]), summary, 3)
+        assert figure is not None
+        figure.draw_without_rendering()
+        boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    assert boxes[0].x1 < boxes[1].x0
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
 def test_ticks() -> None:
     figure, axes = paper()
     values = exact(np.array([1.0, 4.0, 16.0, 256.0]))

@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("model", "hardware", "workloads", "sim", "experiments")
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^### (.*)\n((?:(?!^###? ).*\n)+)", PAGE, re.MULTILINE))
-FOLDERS = ("model/catalogue", "sim/routers", "sim/engine")
+FOLDERS = (
+    "model/catalogue", "model/mixers", "model/families", "sim/routers", "sim/engine",
+    "sim/engine/caches",
+)  # fmt: skip
 """Where a recipe puts a file of its own, beside one that it names."""
 
 STUDY = """\
@@ -97,7 +100,7 @@ def test_every_recipe_is_followed() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     for title in RECIPES:
         assert f'following("{title}")' in source, title
-    assert len(RECIPES) == 7
+    assert len(RECIPES) == 9
 
 
 def test_a_family_of_checkpoints(following: Following) -> None:
@@ -113,6 +116,114 @@ def test_a_family_of_checkpoints(following: Following) -> None:
     said = checkout.study("model=Tried-6B", "cluster.gpu=h100-sxm")
     assert "tried-6b on 1 x h100-sxm" in said
     assert "weights" in said
+
+
+MIXER = """\
+from dataclasses import dataclass
+
+from model.caches import Cache
+from model.matrices import Matrix, Width, repeated
+from model.mixers.mixer import Kernel
+from model.mixers.recurrent import state_cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fading:
+    hidden_size: int
+    rotary = None
+    vector_numbers = 0
+    told = "its channels"
+
+    @property
+    def matrices(self):
+        return (Matrix("fade_in", (Width(self.hidden_size),), repeated(self.hidden_size)),)
+
+    @property
+    def caches(self):
+        return (state_cache((Width(self.hidden_size),), 2),)
+
+    def kernel(self, tp):
+        return Kernel("fading mean", self.hidden_size // tp, 1, 0)
+
+    def operators(self, rows, share):
+        return [*share.products(self.matrices[0], rows)]
+
+    def attention(self, attended, share, *, fused, decode):
+        wide = share.precision.activation_bytes
+        states = 2 * attended.sequences * self.caches[0].sequence_bytes(wide, share.tp)
+        return [share.attention("fade", 3 * attended.rows, 2 * attended.rows * wide, states)]
+"""
+FADING = """\
+from model.families.keys import Family
+from model.families.llama import LAYER
+from model.families.windowed import WindowedKeys
+from model.mixers.fading import Fading
+from model.quantization.modules import names_below
+
+
+class FadingKeys(WindowedKeys):
+    sliding_window: int | None = None
+
+    def mixer_at(self, place, config):
+        if place % 2:
+            return Fading(hidden_size=self.hidden_size)
+        return self.attention(rotary=self.rotary_at("full_attention", config))
+
+
+NAMES = names_below(LAYER, qkv_proj="self_attn.qkv", o_proj="self_attn.o", fade_in="fade.in",
+                    mlp_up="mlp.up", mlp_down="mlp.down")
+FAMILIES = {"fading": Family("FadingForCausalLM", FadingKeys, NAMES)}
+"""
+
+
+def test_a_mixer(following: Following) -> None:
+    checkout = following("A mixer, or an MLP")
+    checkout.add("model/mixers/fading.py", MIXER)
+    checkout.add("model/families/fading.py", FADING)
+    checkout.change("model/families/registry.py", "MODULES = {\n", '    "fading": "fading",\n')
+    config = json.loads((ROOT / "model/catalogue/qwen2.5-7b.json").read_text(encoding="utf-8"))
+    config |= {"architectures": ["FadingForCausalLM"], "model_type": "fading"}
+    config["sliding_window"] = None
+    folder = checkout.folder / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    said = checkout.study("model=checkpoint", "cluster.gpu=h100-sxm", "engine.dtype=bfloat16")
+    assert "14 layers with a state" in said
+    assert "has no measured kernels of fading mean (14 of 28 layers)" in said
+
+
+CACHE = """\
+from sim.engine.caches.kv_cache import BlockPool
+
+
+class Wasteful(BlockPool):
+    def __init__(self, num_blocks, block_size):
+        super().__init__(num_blocks // 2, block_size)
+"""
+ROW = """\
+    "wasteful": CacheKind(
+        lambda pool: not pool.engine.enable_prefix_caching,
+        lambda pool, _: Wasteful(pool.num_gpu_blocks, pool.ledger.block_size),
+    ),
+"""
+
+
+def test_a_cache(following: Following) -> None:
+    checkout = following("A KV cache, or a tier behind one")
+    checkout.add("sim/engine/caches/wasteful.py", CACHE)
+    rows = "CACHES: Final[dict[str, CacheKind]] = {\n"
+    checkout.change("sim/caches.py", rows, ROW)
+    after = "from sim.engine.caches.state_groups import StateGroup, StateSettings\n"
+    own = "from sim.engine.caches.wasteful import Wasteful\n"
+    checkout.change("sim/caches.py", after, own)
+    few = ("engine.num_gpu_blocks=40", "engine.max_num_seqs=64", "engine.block_size=8")
+    most = {}
+    for cached in ("true", "false"):
+        checkout.study(*few, f"engine.enable_prefix_caching={cached}", dry=False)
+        (row,) = pd.read_csv(checkout.folder / "out/summary.csv").to_dict("records")
+        most[cached] = row["mean_batch_size"]
+        shutil.rmtree(checkout.folder / "out")
+    assert most["false"] < 0.8 * most["true"]
 
 
 def test_a_gpu(following: Following) -> None:

@@ -16,6 +16,7 @@ from model.families import (
     registry,
 )
 from model.from_config import spec_from_config
+from model.spec import CATALOGUE
 from tests.model.family_cases import (
     ALIKE,
     CASES,
@@ -227,6 +228,15 @@ def test_every_family_has_a_case() -> None:
         *gpt_rows.ROWS,
         *mixture_rows.ROWS,
     } - ALIKE
+
+
+def test_every_file_of_families_has_a_case() -> None:
+    """A config here, or one of the catalogue, whose parameters are counted."""
+    here = Path(__file__)
+    files = [*here.parent.glob("*.py"), *CATALOGUE.glob("*.json")]
+    words = "".join(path.read_text(encoding="utf-8") for path in files if path != here)
+    tried = {name for name in registry.MODULES if f'"{name}"' in words}
+    assert {registry.MODULES[name] for name in tried} == set(registry.MODULES.values())
 
 
 def test_every_row_of_a_file_of_families_is_registered() -> None:

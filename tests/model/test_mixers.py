@@ -1,10 +1,13 @@
 """Work on caches of every kind of mixer, by formulas that are written out here."""
 
 from dataclasses import replace
+from importlib import import_module
+from pkgutil import iter_modules
 
 import numpy as np
 import pytest
 
+from model import mixers
 from model.attended import attended_by_chunk, attended_by_decodes
 from model.mixers.attention import Attention
 from model.mixers.beside import Beside
@@ -17,6 +20,7 @@ from model.mixers.latent import LatentAttention
 from model.mixers.lightning import Lightning
 from model.mixers.mamba import Mamba, Mamba2
 from model.mixers.mixer import Mixer
+from model.mixers.none import NoMixer
 from model.mixers.short_conv import ShortConv
 from model.operators import Operator
 from model.precision import precision
@@ -71,6 +75,17 @@ ALL: tuple[Mixer, ...] = (
     BlockSparse(heads=HEADS, index_heads=2, index_dim=8, block_tokens=16, blocks=4),
     ExpandedLatent(LATENT),
 )  # fmt: skip
+
+
+def test_every_mixer_is_tried() -> None:
+    rooms = (import_module(f"model.mixers.{each.name}") for each in iter_modules(mixers.__path__))
+    kinds = {
+        kind
+        for room in rooms
+        for kind in vars(room).values()
+        if isinstance(kind, type) and kind.__module__ == room.__name__ and "attention" in vars(kind)
+    }
+    assert kinds - {Mixer, NoMixer} == {type(mixer) for mixer in ALL}
 
 
 def decoded(

@@ -3,19 +3,29 @@
 from collections.abc import Mapping
 
 MISSING: dict[str, tuple[str, ...]] = {
-    "latent attention in another arrangement (MLA)": ("longcat_flash",),
-    "sparse attention": ("dots3_note",),
+    "latent attention in another arrangement (MLA)": ("longcat_flash", "axk2", "mistral_large4"),
+    "sparse attention": ("dots3_note", "dots3_note_text", "glm5_next", "hy_v4", "qwen4_exp"),
     "linear attention or layers with a state": (
-        "zamba2",
-        "rwkv", "plamo2", "recurrent_gemma",
+        "zamba", "zamba2", "rwkv", "plamo2", "recurrent_gemma", "xlstm", "lfm3",
     ),
-    "layers of different attention windows": (
-        "inkling", "plamo3",
+    "layers of different attention windows": ("plamo3", "vaultgemma"),
+    "layers of different attention windows, with convolutions and relative positions": (
+        "inkling", "inkling_text", "inkling_mm_model", "inkling2", "inkling2_text",
     ),
+    "windows that every token of the prompt stays in": ("unlimited_ocr",),
+    "text in blocks by diffusion, not token by token": ("diffusion_gemma", "llada", "dream"),
     "experts beside a dense MLP, or unlike others": ("grok-1", "jetmoe"),
     "encoders beside the language model": (
-        "qwen2_audio", "mllama", "whisper", "phi3_v",
-        "phi4mm", "minicpmv", "molmo",
+        "mllama", "phi3_v", "minicpmv", "molmo", "molmo2", "gemma3n", "ovis2",
+        "voxtral_realtime", "granite_speech", "granite4_vision", "aria", "hyperclovax_vision_v2",
+    ),
+    "a decoder that attends an encoder, which it cannot do without": (
+        "whisper", "t5", "t5gemma", "t5gemma2", "bart", "mbart", "m2m_100", "pegasus", "nllb-moe",
+        "florence2",
+    ),
+    "an encoder, which generates nothing": (
+        "bert", "roberta", "xlm-roberta", "modernbert", "deberta-v2", "nomic_bert", "new",
+        "distilbert", "electra", "eurobert", "jina_embeddings_v3",
     ),
     "layers of different widths": ("openelm",),
 }  # fmt: skip

@@ -88,6 +88,11 @@ WRAPPERS: dict[str, Wrapper] = {
         beside=joined.kimi,
         text_type="deepseek_v3",
     ),
+    "kimi_vl": Wrapper(
+        class_names=("KimiVLForConditionalGeneration",),
+        beside=joined.kimi,
+        text_type="deepseek_v3",
+    ),
     "kimi_k3": Wrapper(
         class_names=("KimiK3ForConditionalGeneration",),
         beside=joined.kimi_k3,

@@ -101,6 +101,25 @@ def test_what_a_wrapper_says_holds_for_its_language_model() -> None:
     assert spec.checkpoint.weights.method == "fp8"
 
 
+def test_kimi_vl_has_the_tower_of_kimi_k25() -> None:
+    """16.4 billion in all, published as 16; 0.45 of them in the tower and behind it."""
+    text = {
+        "model_type": "deepseek_v3", "hidden_size": 2048, "intermediate_size": 11264,
+        "moe_intermediate_size": 1408, "num_hidden_layers": 27, "num_attention_heads": 16,
+        "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6,
+        "first_k_dense_replace": 1, "kv_lora_rank": 512, "q_lora_rank": None,
+        "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
+        "vocab_size": 163840, "max_position_embeddings": 131072,
+    }  # fmt: skip
+    vision = {"model_type": "moonvit", "hidden_size": 1152, "num_hidden_layers": 27,
+              "intermediate_size": 4304, "patch_size": 14}  # fmt: skip
+    file = {"text_config": text, "vision_config": vision}
+    spec = spec_from_config({"model_type": "kimi_vl", **file}, "x")
+    assert spec == spec_from_config({"model_type": "kimi_k25", **file}, "x")
+    assert round((spec.parameters() + spec.encoder_parameters) / 1e8) == 164
+    assert round(spec.encoder_parameters / 1e7) == 45
+
+
 def test_names_of_a_wrapped_model_in_lists() -> None:
     """A published list names its layers with the wrapper's name before, also in expressions."""
     for entry in (

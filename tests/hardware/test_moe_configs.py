@@ -24,6 +24,9 @@ from model.spec import load_spec
         ("h200-sxm", "bf16", 160, 192, "0.16.0", True),
         ("h200-sxm", "fp8", 160, 192, "0.12", False),
         ("t4", "bf16", 8, 1792, "0.11", True),
+        ("h20-3e", "bf16", 128, 192, "0.12", False),
+        ("a800-80gb-sxm", "bf16", 64, 640, "0.12", False),
+        ("h800-sxm", "bf16", 64, 640, "0.12", True),
     ],
 )
 def test_files_of_configurations_name_what_is_tuned(

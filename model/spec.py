@@ -174,6 +174,8 @@ def _load_path(path: Path, head: bool = False) -> DecoderSpec:
             held = f"; {ADAPTER} in it is an adapter's, expected the model that it adapts"
         raise UnknownModelError(f"model = {str(path)!r} is a folder without a config.json{held}")
     folder = file.parent
+    if file.name == "config.json":
+        _check_weights(folder)
     beside = {
         name: _read_json(folder / name)
         for name in BESIDE
@@ -187,6 +189,26 @@ def _load_path(path: Path, head: bool = False) -> DecoderSpec:
     if file.name != "config.json" or not (folder / GENERATION_CONFIG).is_file():
         return spec
     return replace(spec, drawing=drawing_of(_read_json(folder / GENERATION_CONFIG)))
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise UnknownModelError where the weights beside config.json are not those that it tells of:
+    GGUF's, or an adapter's."""
+    kinds = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+    weights = [each.name for kind in kinds for each in folder.glob(kind)]
+    if any(not name.startswith("adapter_") for name in weights):
+        return
+    held = sorted(each.name for each in folder.glob("*.gguf"))
+    if held:
+        raise UnknownModelError(
+            f"model = {str(folder)!r}: {held[0]} beside config.json is GGUF, which is not read; "
+            "expected a folder with other weights, or config.json alone for 16 bits"
+        )
+    if (folder / ADAPTER).is_file():
+        raise UnknownModelError(
+            f"model = {str(folder)!r}: {ADAPTER} beside config.json is an adapter's, expected the "
+            "model that it adapts"
+        )
 
 
 def _is_length(length: object) -> bool:

@@ -38,6 +38,26 @@ def test_adapters_are_no_models(tmp_path: Path) -> None:
         load_spec(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("tiny-Q4_K_M.gguf", r"tiny-Q4_K_M\.gguf beside config\.json is GGUF"),
+        ("adapter_config.json", r"adapter_config\.json beside config\.json is an adapter's"),
+    ],
+)
+def test_weights_beside_the_config_that_are_not_its_own(
+    tmp_path: Path, name: str, told: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    (tmp_path / name).write_text("{}")
+    (tmp_path / "adapter_model.safetensors").touch()
+    for path in (tmp_path, tmp_path / "config.json"):
+        with pytest.raises(UnknownModelError, match=told):
+            load_spec(path)
+    (tmp_path / "model.safetensors").touch()
+    assert load_spec(tmp_path).num_layers == 2
+
+
 def test_checkpoints_for_mlx_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps(TINY | {"quantization": {"group_size": 64, "bits": 4}}))

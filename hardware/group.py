@@ -4,12 +4,13 @@ Several such groups may be the data-parallel ranks of one engine (``hardware.ste
 share experts, which are dealt whole to the GPUs of all, and nothing else.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
 from hardware.gpu import Gpu
+from model.dataclass import dataclass
 from model.mixers.attention import Attention
 from model.mixers.beside import side_by_side
 from model.mixers.mixer import Mixer

@@ -1,9 +1,10 @@
 """Measured acceptance of drafts by model, method and kind of text: rows of ``acceptance.yaml``."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+
+from model.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ are ``max_position_embeddings`` of the config.json on huggingface.co.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from model.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """What the queries of a step attend, cache by cache: a mixer's work is linear in these counts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from model.caches import Cache
 from model.causal import causal_pairs, touched_positions
+from model.dataclass import dataclass
 from model.operators import F, floats, minimum
 
 

@@ -1,8 +1,8 @@
 """What layers keep of the tokens behind them: entries per token, and states per sequence."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from model.dataclass import dataclass
 from model.matrices import Width
 
 NOTHING = Width(1, 0, copied=True)

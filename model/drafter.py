@@ -5,8 +5,9 @@ Sources: DeepSeek-V3 (arXiv 2412.19437, section 2.2: multi-token prediction), EA
 deepseek_mtp.py, llama_eagle.py, llama_eagle3.py).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from model.dataclass import dataclass
 from model.matrices import Matrix, repeated
 from model.once import Once
 from model.precision import Precision

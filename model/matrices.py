@@ -1,6 +1,6 @@
 """The matrices of a layer, and how the ranks of a group share them."""
 
-from dataclasses import dataclass
+from model.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ changes the shape they are left off one kind after the other until the catalogue
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import combinations, pairwise
 
 from model.aliases import ALIASES, Alias
+from model.dataclass import dataclass
 from model.quantization.words import SIXTEEN_BITS, Told, tells_weights, told_by
 
 VARIANTS = frozenset(

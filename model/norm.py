@@ -1,6 +1,6 @@
 """A norm over the width of the residual stream."""
 
-from dataclasses import dataclass
+from model.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

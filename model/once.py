@@ -1,8 +1,8 @@
 """What some models have once, beside embedding, layers and head."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from model.dataclass import dataclass
 from model.matrices import Matrix
 from model.operators import F, Operator
 from model.share import Share

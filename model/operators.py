@@ -1,9 +1,9 @@
 """One operator of a step: what it computes and moves."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from model.dataclass import dataclass
 
 F = float | npt.NDArray[np.float64]
 """One count, or one count per step."""

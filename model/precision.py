@@ -1,8 +1,8 @@
 """How many bytes a number takes, and in which arithmetic it is multiplied."""
 
-from dataclasses import dataclass
 from typing import TypeVar
 
+from model.dataclass import dataclass
 from model.errors import one_of
 from model.quantization.methods import SETTINGS, check_setting
 from model.quantization.scheme import Scheme

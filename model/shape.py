@@ -4,10 +4,11 @@ Parameter counts are exact: every weight, bias, norm, router and position row.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 from model.caches import HEADS, Cache, Reach
+from model.dataclass import dataclass
 from model.encoders.peak import EncoderPeak
 from model.errors import UnsupportedLayersError
 from model.matrices import Matrix

@@ -1,7 +1,6 @@
 """What one rank holds and runs of some equal layers: the builders of their operators."""
 
-from dataclasses import dataclass
-
+from model.dataclass import dataclass
 from model.matrices import Matrix
 from model.norm import Norm
 from model.operators import NORM_FLOPS, F, Operator, where_any

@@ -7,9 +7,10 @@ last.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate, pairwise
 
+from model.dataclass import dataclass
 from model.shape import DecoderSpec
 
 

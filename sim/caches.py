@@ -6,13 +6,14 @@ it, is written there.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
 from hardware.memory.kept_states import exports_states
 from hardware.memory.kv_layout import KvGroup
+from model.dataclass import dataclass
 from sim.engine.caches.beginnings import Beginnings
 from sim.engine.caches.block_groups import BlockGroup
 from sim.engine.caches.grouped_cache import GroupedPool

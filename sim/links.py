@@ -11,9 +11,11 @@ what limits.
 """
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heappop, heappush
 from math import inf
+
+from model.dataclass import dataclass
 
 
 @dataclass(slots=True, eq=False)

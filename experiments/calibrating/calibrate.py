@@ -1,10 +1,11 @@
 """Measures a real decoder and fits a calibration to what was seen."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from experiments.calibrating.fit import Fit

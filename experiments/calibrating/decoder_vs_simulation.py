@@ -8,7 +8,7 @@
 4. The same requests are simulated with the calibration's prices, and laid beside the real ones.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,6 +22,7 @@ from experiments.calibrating.decoder_sheet import Distributions
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell, measure_again
 from experiments.reporting.page.curves import RANKS
 from experiments.reporting.records import Records
+from model.dataclass import dataclass
 from sim.settings.cluster_config import ClusterConfig
 from sim.settings.engine_config import EngineConfig, SchedulerName
 from sim.settings.scenario import Scenario, build_scenario

@@ -1,6 +1,6 @@
 """Experts of a mixture on one GPU: by numbers, by backend, and where nobody tuned them."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from experiments.calibrating.by_numbers import Found, by_numbers, parts
 from experiments.calibrating.expert_fit import (
@@ -12,6 +12,7 @@ from experiments.calibrating.kernel_tables import Table
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut
 from hardware.prices.mixer_kernels import Numbers
+from model.dataclass import dataclass
 
 DTYPE = "moe_dtype"
 UNEVEN = "power_law_1.01"

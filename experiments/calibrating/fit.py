@@ -5,7 +5,6 @@ evaluation prices the measured shapes with ``StepCost`` itself: what is fitted i
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from hardware.evidence import Covariance, CoveredRange, Residuals
 from hardware.gpu import Gpu
 from hardware.steps.cost import StepCost
 from hardware.steps.setup import StepSetup, step_cost
+from model.dataclass import dataclass
 from model.precision import Precision
 from model.spec import DecoderSpec
 

@@ -5,13 +5,13 @@
 The same tree lies in the PyPI package ``aiconfigurator-core`` (Apache-2.0), below ``systems/data``.
 """
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardware.engines.versions import version_key
 from hardware.prices.mixer_kernels import Numbers
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from pandas import DataFrame

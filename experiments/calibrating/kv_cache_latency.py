@@ -7,7 +7,6 @@ without it quadratically.
 """
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +17,7 @@ from pydantic import Field
 from experiments.calibrating import kv_cache_sheet
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell
 from experiments.reporting.records import Records
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -2,10 +2,11 @@
 state: whose they are, and how they look on a rank with so many heads."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from experiments.calibrating.latent_fit import one_layer
+from model.dataclass import dataclass
 from model.mixers.block_sparse import BlockSparse
 from model.mixers.latent import LatentAttention
 from model.mixers.mixer import Mixer

@@ -6,7 +6,6 @@ computes it, tokens come back to the host, the scheduler and the recorder accoun
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Protocol
 
@@ -15,6 +14,7 @@ import torch
 
 from experiments.calibrating.engine import Executor, run_step
 from hardware.gpu import Gpu
+from model.dataclass import dataclass
 from model.torch.decoder import Decoder
 from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.chunked_prefill import ChunkedPrefill

@@ -9,7 +9,6 @@ manifest.json            versions, machine, when, how long; and what of the fold
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -21,6 +20,7 @@ from experiments.reporting.page.sheet import Answer, Section, Sheet, write_sheet
 from experiments.study.document import Loaded
 from experiments.study.errors import StudyError
 from experiments.study.schema import coercions, complaints
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from pandas import DataFrame

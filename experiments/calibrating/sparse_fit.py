@@ -6,7 +6,6 @@ as many, but on the keys that the index scores: 132 bytes of each earlier positi
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from hardware.prices.kernels import HeldOut, Kernels
 from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline
 from hardware.prices.surface import Surface
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

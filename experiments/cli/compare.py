@@ -10,12 +10,12 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.command import Parser, called, fail, run_command
 from experiments.reporting.formats import FORMATS, written
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from rich.console import Console

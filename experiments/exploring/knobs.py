@@ -8,11 +8,12 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 from experiments.study.document import Study
 from hardware.gpu import gpu_names
+from model.dataclass import dataclass
 from sim.measuring.slo import Slo, percentile_limits, request_limits
 from sim.settings.cluster_config import ClusterConfig
 

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import starmap
 from typing import Any
 
@@ -24,6 +24,7 @@ from experiments.study.grid import expand
 from experiments.study.overrides import apply_overrides, override
 from experiments.study.points import Plan, prepare
 from experiments.study.yaml_source import Document
+from model.dataclass import dataclass
 from sim.measuring.slo import Slo
 
 MOST_SEEDS = 8

@@ -3,7 +3,6 @@
 import asyncio
 import traceback
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from experiments.exploring.knobs import as_options
@@ -13,6 +12,7 @@ from experiments.exploring.workers import Workers
 from experiments.running.sweep import Run, runs_of
 from experiments.study.errors import RunError, StudyError
 from experiments.study.points import Plan
+from model.dataclass import dataclass
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from io import StringIO
 from typing import Any
 
@@ -25,6 +25,7 @@ from experiments.exploring.turns import Turns
 from experiments.exploring.workers import Workers
 from experiments.running.assemble import write_plain_yaml
 from experiments.study.errors import StudyError
+from model.dataclass import dataclass
 
 SEEDS = "seeds"
 USUAL_SEEDS = 4

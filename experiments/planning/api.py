@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from experiments.study.errors import StudyError
 from experiments.study.kinds import SEARCHES, kind_of
 from experiments.study.overrides import override
 from experiments.study.plugins import allowed, read_plugins
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from experiments.planning.trials import Trial
 from experiments.reporting.intervals import share_ends
 from experiments.reporting.student import t_quantile
 from experiments.study.document import Study
+from model.dataclass import dataclass
 
 Ints = npt.NDArray[np.int64]
 HOURS = 2

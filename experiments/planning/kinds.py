@@ -1,7 +1,6 @@
 """The searches: from a study file of each kind to something that runs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +10,7 @@ from experiments.reporting.drawing import Picture
 from experiments.running.sweep import Executor
 from experiments.study.document import Loaded, Study
 from experiments.study.kinds import kind_of
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from pandas import DataFrame

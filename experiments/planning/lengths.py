@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from experiments.planning.promises import limits_of, longest_stay_s
@@ -16,6 +15,7 @@ from experiments.study.grid import substitute
 from experiments.study.keys import dotted, key_path
 from experiments.study.requests import requests_of
 from experiments.study.schema import value_at
+from model.dataclass import dataclass
 from workloads.arrivals import ClosedLoop
 from workloads.config import LATEST_S
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from experiments.planning.plan.study import PlanStudy, Prices
 from experiments.study.build import scenario_of
@@ -11,6 +11,7 @@ from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem, StudyError
 from experiments.study.faults import by_line
 from hardware.gpu import Gpu, load_gpu
+from model.dataclass import dataclass
 from sim.measuring import hardware_use
 from sim.settings.pools import PoolConfig
 

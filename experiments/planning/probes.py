@@ -4,7 +4,7 @@ A probe asks for as many runs as its next look needs, and remembers counts only.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from experiments.planning.sequential import (
 )
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
+from model.dataclass import dataclass
 from workloads.arrivals import ClosedLoop
 
 SHORTER = 4

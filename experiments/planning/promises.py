@@ -1,9 +1,9 @@
 """What an SLO promises: shares of the requests that keep a limit, or several limits together."""
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from model.dataclass import dataclass
 from sim.measuring.slo import FIRM_PERCENT, LATENCIES, Slo, percentile_limits, request_limits
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from experiments.planning.promises import Promise, limits_of, promises_of
 from experiments.planning.sequential import BATCHES, Batch
 from experiments.running.pieces import read_columns
 from experiments.study.document import Study
+from model.dataclass import dataclass
 from sim.measuring.latencies import latency
 from sim.measuring.slo import Slo
 from sim.recording.result import FINISHED

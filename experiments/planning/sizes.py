@@ -6,7 +6,8 @@ which makes each size the one before with one replica more: 1 + 3 grows by way o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from model.dataclass import dataclass
 
 Rates = tuple[tuple[float, ...], ...]
 

@@ -5,13 +5,13 @@ planner buys one more.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 
 from experiments.planning.probes import SteadyProbe, settle
 from experiments.planning.promises import Promise
 from experiments.planning.sequential import Verdict
 from experiments.planning.trials import Ask
 from experiments.study.document import Study
+from model.dataclass import dataclass
 
 StudyAt = Callable[[int], Study]
 """The settled study with so many replicas."""

@@ -1,13 +1,12 @@
 """The traffic of a plan: more or less of it, its busiest stretch, and the same at a steady rate."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from experiments.planning.promises import longest_stay_s
 from experiments.study.document import Study
 from experiments.study.requests import requests_of
+from model.dataclass import dataclass
 from workloads.arrivals import (
     AllAtOnce,
     Arrivals,

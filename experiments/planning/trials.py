@@ -5,7 +5,7 @@ that had ended, so it goes through the same questions until it comes to one with
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from experiments.planning.progress import SearchProgress
@@ -14,6 +14,7 @@ from experiments.running.identity import run_key
 from experiments.running.pieces import SUFFIX
 from experiments.running.sweep import Executor, Run, unfinished
 from experiments.study.document import Study
+from model.dataclass import dataclass
 
 MOST_HELD = 5_000_000
 """Requests whose answers are kept in memory, some ten bytes each."""

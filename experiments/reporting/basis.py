@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.quantities import significant
 from experiments.reporting.support import Load
+from model.dataclass import dataclass
 from sim.measuring.slo import Slo
 
 if TYPE_CHECKING:

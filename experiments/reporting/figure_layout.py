@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from numbers import Real
 from typing import TypeVar
 
 from experiments.reporting.records import Records
 from experiments.study.errors import show
+from model.dataclass import dataclass
 
 T = TypeVar("T")
 

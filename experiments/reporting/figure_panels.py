@@ -1,7 +1,7 @@
 """A panel of a figure: which metrics it shows, in which unit, over which key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from experiments.reporting.figure_marks import plain_ticks
 from experiments.reporting.figure_values import Floats, exact, triple, values_of
 from experiments.reporting.quantities import time_unit
 from experiments.reporting.records import Records
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

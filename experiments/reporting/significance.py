@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.means import CONFIDENCE
 from experiments.reporting.student import t_quantile, t_tails
+from model.dataclass import dataclass
 
 Floats = npt.NDArray[np.float64]
 

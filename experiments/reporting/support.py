@@ -23,10 +23,10 @@ seen neither a queue in its steady state nor what busy periods are like.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from experiments.reporting.quantities import significant
+from model.dataclass import dataclass
 
 FIRM = 30
 """Effective requests beyond a percentile from which on it is shown with its interval,"""

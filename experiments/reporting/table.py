@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.figure_layout import said
@@ -14,6 +13,7 @@ from experiments.reporting.support import FIRM, THIN, effective, too_short
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.reporting.words import calibration_notes, ceiling_lines, ledger_lines
 from experiments.study.points import Plan
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,11 +10,11 @@ to keep anything, and enough to miss what hardly a request kept.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from experiments.reporting.intervals import NORMAL_QUANTILE, share_ends
 from experiments.reporting.support import TOO_NEAR, too_short
+from model.dataclass import dataclass
 from sim.measuring.slo import Slo, percentile_limits, request_limits
 
 KEPT, MISSED, UNDECIDED = "kept", "missed", "undecided"

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from experiments.study.kinds import SEARCHES, kind_of
 from experiments.study.overrides import override
 from experiments.study.plugins import allowed, read_plugins
 from experiments.study.points import Plan, prepare
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

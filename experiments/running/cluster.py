@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from experiments.running.pieces import put, simulate_to
 from experiments.running.sweep import Begun, Done, Run, named_errors
 from experiments.study.errors import RunError, StudyError
 from experiments.study.plugins import Plugin, allowed, given_plugins
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from distributed import Client, Future

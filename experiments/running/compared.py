@@ -4,7 +4,6 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from experiments.running.compared_settings import Difference as Setting
 from experiments.running.compared_settings import basis_of, differing, settings_of
 from experiments.running.record import MANIFEST, MANIFESTS
 from experiments.study.errors import StudyError, show
+from model.dataclass import dataclass
 from sim.measuring.latencies import COLUMNS, SPANS, latency
 
 if TYPE_CHECKING:

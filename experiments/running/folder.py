@@ -8,13 +8,13 @@ record, ``manifest.json``, is there; unfinished runs lie in a work folder inside
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.running.record import MANIFEST, MANIFESTS, SIGNED, Record, RecordKind, unchanged
 from experiments.running.versions import ROOT
 from experiments.running.work_folder import WORK, is_marked, shown, told
 from experiments.study.errors import StudyError
+from model.dataclass import dataclass
 
 SOURCES = (
     ".git", ".github", ".venv", "benchmarks", "docs", "experiments", "hardware", "model", "sim",

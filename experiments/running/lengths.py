@@ -16,7 +16,7 @@ The pilot is the beginning of the final runs: same seeds, same draws.
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from experiments.running.sweep import Run, runs_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.precision import PILOT, Precision
+from model.dataclass import dataclass
 
 SAFETY = 1.5
 USUAL = ("ttft_p99_s", "tpot_p99_s", "request_throughput_per_s", "output_tokens_per_s")

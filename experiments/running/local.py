@@ -2,7 +2,6 @@
 
 import os
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from experiments.running.workers import in_parallel
 from experiments.study.build import independent_replicas, scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import requests_of, stop_of
+from model.dataclass import dataclass
 from sim.recording.run import Part
 from sim.recording.tape import Scratch
 from sim.simulation import simulate_part, whole

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from experiments.running.reached import Reached
 from experiments.study.build import claims_caches, scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import requests_of, stop_of
+from model.dataclass import dataclass
 from sim.measuring.binding import binding
 from sim.measuring.metrics import measured, measured_pools
 from sim.measuring.replica_use import replica_use

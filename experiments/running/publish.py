@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from experiments.running.work_folder import (
 )
 from experiments.running.workers import interrupts_later
 from experiments.study.errors import RunError, StudyError
+from model.dataclass import dataclass
 
 JOURNAL = "publishing.json"
 NAMES = "names.json"

@@ -2,11 +2,11 @@
 
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from model.dataclass import dataclass
 from sim.recording.tape import Column, Piece, Scratch
 from workloads.requests import Requests
 

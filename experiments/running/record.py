@@ -9,11 +9,11 @@ import hashlib
 import json
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.running.identity import file_digest
+from model.dataclass import dataclass
 
 MANIFEST = "manifest.json"
 MARK = "headroom_results"

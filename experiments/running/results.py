@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from experiments.running.tables import Tables, written_tables
 from experiments.running.work_folder import ended, shown
 from experiments.running.workers import interrupts_later, shared_by
 from experiments.study.points import Plan
+from model.dataclass import dataclass
 
 FOR_TABLES = ("experiments.reporting.stats",)
 FOR_REPORT = ("experiments.reporting.page.write", "jinja2")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from experiments.study.errors import Problem, RunError, StudyError
 from experiments.study.grid import Setting
 from experiments.study.plugins import blamed
 from experiments.study.points import Plan
+from model.dataclass import dataclass
 
 CONFORMANCE = "sim.conformance tells which rule a class of one's own breaks"
 """Where to look when a run with such a class ends badly."""

@@ -1,7 +1,7 @@
 """From a checked study to the scenario that is simulated."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from experiments.study.calibrations import calibration_of, drawn, gpu_of, names_calibrated
@@ -12,6 +12,7 @@ from experiments.study.stamps import Stamp, stamp
 from hardware.calibration import Calibration
 from hardware.engines.constants import AUTO, best_calibration, doubted, version_of
 from hardware.gpu import load_gpu
+from model.dataclass import dataclass
 from model.same import Same
 from model.spec import load_spec
 from sim.routers.consequences import Routing

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,7 @@ from experiments.study.plugins import given_plugins
 from experiments.study.precision import Precision, Wanted
 from experiments.study.yaml_source import Document, document_of, parse_yaml
 from experiments.study.yaml_source import Path as KeyPath
+from model.dataclass import dataclass
 from model.text_file import TextFileError, read_text
 from sim.measuring.slo import Slo
 from sim.plugins import OPTION as PLUGIN

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
 
 from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem
 from experiments.study.grid import Setting
 from experiments.study.pools import by_pool
+from model.dataclass import dataclass
 from sim.plugins import is_own
 from sim.settings.cluster_config import ClusterConfig
 from sim.settings.engine_config import EngineConfig

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from model.dataclass import dataclass
 from model.nearest import closest
 
 MAX_SHOWN = 20

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import Any
@@ -12,6 +11,7 @@ from experiments.study.errors import show
 from experiments.study.keys import is_inside, key_path, put
 from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
+from model.dataclass import dataclass
 from model.nearest import closest
 
 MOST_POINTS = 10_000

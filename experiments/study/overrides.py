@@ -1,7 +1,6 @@
 """``--set key=value``, and the paths of files that a study names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from experiments.study.yaml_source import Path as KeyPath
 from experiments.study.yaml_source import parse_yaml
 from hardware.calibration import calibration_names
 from hardware.engines.constants import AUTO, engine_calibration_names
+from model.dataclass import dataclass
 from model.spec import catalogue
 
 MOST_SHOWN = 200

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ from traceback import walk_tb
 from types import ModuleType
 
 from experiments.study.errors import RunError, StudyError, show
+from model.dataclass import dataclass
 from sim import plugins
 from sim.plugins import OPTION
 

@@ -1,7 +1,7 @@
 """Everything that is checked before anything runs: points, scenarios, requests, seeds."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -16,6 +16,7 @@ from experiments.study.plugins import given_plugins
 from experiments.study.requests import requests_of, with_prefixes
 from experiments.study.schema import all_keys, value_at, without_misspelt
 from experiments.study.yaml_source import Path
+from model.dataclass import dataclass
 from sim.ceilings import ceilings_of
 from sim.settings.cluster_config import ClusterConfig
 from sim.settings.engine_config import EngineConfig

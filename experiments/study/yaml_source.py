@@ -1,7 +1,7 @@
 """YAML as plain data, with the line of every key. YAML 1.2: ``no`` is text, ``989e12`` a number."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -9,6 +9,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from experiments.study.errors import Problem, StudyError, show
+from model.dataclass import dataclass
 from model.text_file import DEEPEST, MOST_VALUES, TOO_DEEP, TOO_MANY
 
 Path = tuple[str | int, ...]

@@ -4,7 +4,6 @@ The text's sums, with L = 48 layers folded in: B requests, N tokens, D wide, H h
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -21,6 +20,7 @@ from experiments.texts.page import (
 )
 from hardware.roofline import operator_s
 from model.alike import attention_of
+from model.dataclass import dataclass
 from model.ops import Operator, step_operators
 from model.precision import precision
 from model.spec import DecoderSpec, load_spec

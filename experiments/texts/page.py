@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.reporting.page.figures import Figure as Chart
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,6 @@ a run differ by plus what the model's form may miss. Every evaluation simulates 
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from experiments.validation.figures import ABOVE
 from experiments.validation.predict import Prediction, Task, predict
 from hardware.calibration import Calibration
 from hardware.engines.constants import constants_of, engine_calibration
+from model.dataclass import dataclass
 
 Floats = npt.NDArray[np.float64]
 

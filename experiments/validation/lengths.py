@@ -2,10 +2,11 @@
 
 import math
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from model.dataclass import dataclass
 
 Ints = npt.NDArray[np.int64]
 

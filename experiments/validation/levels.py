@@ -1,8 +1,7 @@
 """How much of the model is switched on: the rows of the ablation table, as data."""
 
-from dataclasses import dataclass
-
 from hardware.calibration import DATASHEET, PARAMETERS, Calibration
+from model.dataclass import dataclass
 from sim.settings.cluster_config import ClientConfig
 from sim.settings.engine_config import EngineConfig
 

@@ -13,13 +13,14 @@ modelled: it is one group here, of as many blocks as vLLM's two groups of this m
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from hardware.engines.constants import engine_calibration
 from hardware.gpu import load_gpu
+from model.dataclass import dataclass
 from model.spec import load_spec
 from sim.settings.cluster_config import ClusterConfig
 from sim.settings.engine_config import EngineConfig

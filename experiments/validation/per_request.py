@@ -1,6 +1,5 @@
 """The requests of a run as its client recorded them, in the columns of any of the known tools."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.study.errors import nearest
+from model.dataclass import dataclass
 from model.text_file import check_regular
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Prefixes

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ from experiments.validation.traffic import Plan as TrafficPlan
 from experiments.validation.traffic import Traffic, plan_traffic
 from hardware.calibration import Calibration
 from hardware.engines.constants import doubted
+from model.dataclass import dataclass
 from sim.measuring.steady_state import measured_window, saturated
 from sim.settings.cluster_config import ClientConfig
 from sim.settings.engine_config import precision_of

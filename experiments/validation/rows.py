@@ -7,7 +7,6 @@ predict that row, never a reason to stop or to guess.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from experiments.validation import cells as said
 from experiments.validation.attention_ranks import with_ranks
 from experiments.validation.generated import with_generated
 from experiments.validation.table_files import EXTRA, read_lines
+from model.dataclass import dataclass
 
 LATENCY_METRICS = tuple(
     f"{latency}_{statistic}_ms"

@@ -4,7 +4,6 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 """
 
 import re
-from dataclasses import dataclass
 from functools import partial
 
 from experiments.validation.aiperf_results import ALIKE
@@ -23,6 +22,7 @@ from hardware.engines.defaults import nearest_version, newest_version
 from hardware.engines.versions import Version, version_key
 from hardware.gpu import Gpu, load_gpu
 from hardware.memory.kv_blocks import DoesNotFitError
+from model.dataclass import dataclass
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.settings.cluster_config import ClusterConfig

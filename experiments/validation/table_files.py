@@ -8,13 +8,13 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.study.errors import StudyError
 from experiments.validation.client_results import cells_of_result
 from experiments.validation.columns import named
 from experiments.validation.result_values import BrokenResultError, NotAResultError
+from model.dataclass import dataclass
 from model.text_file import TextFileError, check_regular, read_text
 
 MOST_BYTES = 2**26

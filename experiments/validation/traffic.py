@@ -2,7 +2,6 @@
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from experiments.validation.per_request import (
 )
 from experiments.validation.rows import Run, RunRow
 from experiments.validation.stages import stage_rates_per_s, stages_of_recorded
+from model.dataclass import dataclass
 from workloads.arrivals import Deterministic, Gamma, Poisson
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Prefixes, Requests

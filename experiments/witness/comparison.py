@@ -5,7 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple, Protocol
@@ -15,6 +15,7 @@ from experiments.witness.environment import Environment, version_key
 from experiments.witness.features import FEATURES, LACKED
 from experiments.witness.ours import simulated
 from experiments.witness.scenario import Outcome, Scenario
+from model.dataclass import dataclass
 
 DRIVER = "experiments.witness.driver"
 CHECKOUT = Path(__file__).parents[2]

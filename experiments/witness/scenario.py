@@ -5,12 +5,13 @@ them is ever rounded, in whatever order it is added up, and two schedules are eq
 or they are not.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Any, NamedTuple, Self
 
 from experiments.witness.drafts import Drafts
 from experiments.witness.handover import Handover
 from experiments.witness.hybrid import Hybrid
+from model.dataclass import dataclass
 
 TICKS_PER_S = 1 << 30
 

@@ -1,11 +1,11 @@
 """What a version of vLLM does by default on one GPU: rows of ``engines.yaml``, looked up."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from hardware.engines.table import Tiers, vllm
 from hardware.engines.versions import Version, version_key
 from hardware.gpu import Gpu
+from model.dataclass import dataclass
 
 GIB = 2**30
 

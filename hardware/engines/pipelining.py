@@ -10,10 +10,9 @@ be in the next one while others are under way depends on the version and its mod
   since 0.23).
 """
 
-from dataclasses import dataclass
-
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
+from model.dataclass import dataclass
 from model.shape import DecoderSpec
 
 

@@ -1,11 +1,12 @@
 """Versions of an engine: their order, and values that hold from one on."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import ConfigDict, Field
+
+from model.dataclass import dataclass
 
 Value = TypeVar("Value")
 Version = tuple[int, ...]

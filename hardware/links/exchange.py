@@ -6,8 +6,6 @@ ranks of one tensor-parallel group tokens are dealt out before (``use_sequence_p
 gathered again behind the layer. DeepEP's: see ``hardware.links.deepep``.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -24,6 +22,7 @@ from hardware.links.deepep import (
 )
 from hardware.links.interconnect import servers
 from hardware.prices.protocol import Prices
+from model.dataclass import dataclass
 from model.errors import one_of
 from model.spec import DecoderSpec
 

@@ -1,7 +1,5 @@
 """What the memory of one GPU of a replica is asked for, and the ledger of where it goes."""
 
-from dataclasses import dataclass
-
 from hardware.engines.defaults import newest_version
 from hardware.engines.pipelining import pipelining
 from hardware.engines.table import vllm
@@ -20,6 +18,7 @@ from hardware.memory.profile_run import (
 )
 from hardware.memory.runtime import graph_bytes, non_torch_bytes, startup_bytes
 from hardware.memory.stages import of_all_stages
+from model.dataclass import dataclass
 from model.dealing import experts_among
 from model.ops import encoder_bytes, rotary_table_bytes, stage_weight_bytes, unpacked_bytes
 from model.precision import Precision

@@ -1,7 +1,8 @@
 """What an engine keeps to make and verify drafts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from model.dataclass import dataclass
 from model.dealing import experts_among
 from model.drafter import Drafter
 from model.precision import Precision

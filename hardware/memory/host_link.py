@@ -1,6 +1,5 @@
 """The link between a GPU and the memory of its host, and what of the KV cache lies there."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hardware.gpu import Gpu
 from hardware.yaml_file import read_bundled, validated
+from model.dataclass import dataclass
 from model.kept import kept
 
 GIB = 2**30

@@ -7,12 +7,12 @@ and the prompt need not be cut there (``num_prefill_checkpoint_blocks``).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
 from hardware.gpu import Gpu
+from model.dataclass import dataclass
 from model.mixers.beside import side_by_side
 from model.mixers.mixer import Mixer
 from model.spec import DecoderSpec

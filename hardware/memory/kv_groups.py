@@ -18,7 +18,7 @@ keep everything where others do.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import lcm
 
 from hardware.engines.table import vllm
@@ -28,6 +28,7 @@ from hardware.memory.kept_states import ONE_STATE, KeptStates
 from hardware.memory.kv_compressed import compressed_layout
 from hardware.memory.kv_layout import KvGroup, KvLayout
 from model.caches import COMPRESSED, INDEX, LATENT, Cache
+from model.dataclass import dataclass
 from model.errors import UnsupportedLayersError
 from model.mixers.recurrent import CONV
 from model.precision import Precision

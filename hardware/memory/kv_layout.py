@@ -1,8 +1,10 @@
 """Groups of layers, each with a table of blocks of its own, and a pool of equal blocks for all."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import lcm
+
+from model.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 import math
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass
 
 from hardware.memory.kv_layout import KvLayout
 from hardware.memory.profile_run import Peak
+from model.dataclass import dataclass
 
 GIB = 2**30
 

@@ -5,10 +5,9 @@ sequences as it may seat, and samples from all of them; the peak of that run is 
 Formulas are those of vLLM's layers and of torch's sort; docs/memory.md compares them with logs.
 """
 
-from dataclasses import dataclass
-
 from hardware.engines.table import Memory, Sampler
 from hardware.engines.versions import Version
+from model.dataclass import dataclass
 from model.mixers.latent import LatentAttention
 from model.mixers.mixer import Mixer
 from model.precision import Precision

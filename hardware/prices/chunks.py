@@ -7,7 +7,7 @@ the call, so it counts once per step.
 
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import exp, log
 from typing import NamedTuple, Protocol
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from hardware.prices.work import Linear
 from model.caches import Reach
 from model.causal import attended
+from model.dataclass import dataclass
 
 Floats = npt.NDArray[np.float64]
 

@@ -5,10 +5,11 @@ state-space layer, or linear attention, moves and computes other amounts (``mode
 kernels of the same make, so that it is looked up as heads of the delta rule with as large a state.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hardware.calibration import Calibration
 from hardware.prices.kernels import Kernels
+from model.dataclass import dataclass
 from model.mixers.beside import side_by_side
 from model.mixers.latent import LatentAttention
 from model.mixers.mixer import Kernel, Mixer

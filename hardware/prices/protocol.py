@@ -1,7 +1,6 @@
 """What a step asks of the hardware."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from hardware.prices.chunks import ChunkCost
 from hardware.prices.lines import Longer
 from model.caches import Reach
+from model.dataclass import dataclass
 from model.mixers.mixer import Mixer
 from model.operators import Operator
 from model.share import Share

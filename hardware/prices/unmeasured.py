@@ -8,7 +8,7 @@ every call included. Each kind that gets a table of its own leaves this room.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import exp, log
 
 import numpy as np
@@ -24,6 +24,7 @@ from hardware.prices.modelled import Roofline, line
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.work import Linear
 from model.caches import Reach
+from model.dataclass import dataclass
 from model.mixers.mixer import Mixer
 from model.share import Share
 

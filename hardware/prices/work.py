@@ -1,7 +1,6 @@
 """FLOPs and bytes of operators, summed over layers: what prices are computed from."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy.typing as npt
 
 from model.attended import Attended
 from model.caches import Reach
+from model.dataclass import dataclass
 from model.mixers.mixer import Mixer
 from model.operators import F, Operator
 from model.share import Share

@@ -16,7 +16,7 @@ Not covered: kernels do not overlap, and sampling costs what ``sequence_overhead
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from hardware.steps.adding_up import VECTOR_STEPS, add_up
 from hardware.steps.joint_prices import JointPrices
 from hardware.steps.prices import Beside, Piece, StepPrices
 from hardware.steps.ranks import JointTables
+from model.dataclass import dataclass
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -6,7 +6,7 @@ logit is the drawing's (``hardware.engines.sampling``).
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from hardware.steps.adding_up import VECTOR_STEPS, add_up
 from hardware.steps.joint_prices import JointPrices
 from hardware.steps.prices import StepPrices
 from hardware.steps.setup import StepSetup
+from model.dataclass import dataclass
 
 Floats = npt.NDArray[np.float64]
 

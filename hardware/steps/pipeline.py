@@ -1,6 +1,6 @@
 """The prices of a pipeline: of every stage, and of a step that goes through all of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from hardware.engines.pipelining import Pipelining
 from hardware.steps.cost import StepCost
 from hardware.steps.prices import StepPrices
 from hardware.steps.setup import StepSetup, step_cost
+from model.dataclass import dataclass
 from model.stages import stages_of
 
 

@@ -13,7 +13,6 @@ of them, but where layers differ.
 """
 
 from array import array
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +27,7 @@ from hardware.prices.protocol import Prices
 from hardware.prices.together import all_reduces_s
 from hardware.steps.joint_prices import JointPrices
 from hardware.steps.prices import StepPrices
+from model.dataclass import dataclass
 from model.spec import DecoderSpec
 
 Floats = npt.NDArray[np.float64]

@@ -1,6 +1,5 @@
 """From a model, its GPUs and an engine's limits to the tables that price every step."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +24,7 @@ from hardware.prices.work import operators_work
 from hardware.steps.cost import StepCost
 from hardware.steps.prices import Beside
 from hardware.steps.ranks import ALONE, JointTables, Ranks, joint_tables
+from model.dataclass import dataclass
 from model.dealing import experts_among
 from model.operators import Operator
 from model.precision import Precision

@@ -5,9 +5,8 @@ vLLM runs every model at start with the largest image that its processor makes
 the language model that follows.
 """
 
-from dataclasses import dataclass
-
 from model.config_keys import Config, nested, side, whole
+from model.dataclass import dataclass
 
 QWEN3_PATCHES = 65_536
 """Of the largest image: 16,777,216 pixels in patches of 16 x 16

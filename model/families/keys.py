@@ -10,11 +10,11 @@ sparse ones) is an error, never an approximation.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from model.dataclass import dataclass
 from model.errors import one_of
 from model.quantization.modules import Names
 from model.shape import DecoderSpec

@@ -1,8 +1,9 @@
 """What a family of plain attention has instead of Llama's parts, as one row of data."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from model.dataclass import dataclass
 from model.families.keys import Config
 from model.families.llama import NAMES
 from model.quantization.modules import Names

@@ -1,9 +1,9 @@
 """What is said of a model of several kinds of input."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from model.config_keys import Config
+from model.dataclass import dataclass
 from model.encoders.peak import EncoderPeak
 
 Beside = Callable[[Config, Config], int]

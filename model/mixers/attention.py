@@ -1,10 +1,10 @@
 """Attention with grouped query heads, over all positions or the last ones of a window."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from model.attended import Attended
 from model.caches import HEADS, Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mixers.mixer import Kernel, Rotary
 from model.operators import NORM_FLOPS, ROPE_FLOPS, SOFTMAX_FLOPS, F, Operator

@@ -1,9 +1,8 @@
 """Two mixers side by side on the same rows, whose outputs are added up (Falcon-H1)."""
 
-from dataclasses import dataclass
-
 from model.attended import Attended
 from model.caches import Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix
 from model.mixers.mixer import Kernel, Mixer, Rotary
 from model.operators import F, Operator

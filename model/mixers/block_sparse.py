@@ -1,11 +1,12 @@
 """Attention to chosen blocks of positions (MiniMax-M3): an index scores every position, the best
 blocks of a group of heads are attended."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from model.attended import Attended
 from model.caches import INDEX, Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix, repeated
 from model.mixers.attention import Attention
 from model.mixers.mixer import Kernel, Rotary

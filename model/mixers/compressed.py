@@ -8,11 +8,11 @@ The states of the compressors are the engine's (``hardware.memory.kv_compressed`
 tokens.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from model.attended import Attended
 from model.caches import COMPRESSED, INDEX, Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mixers.mixer import Kernel, Rotary
 from model.operators import NORM_FLOPS, ROPE_FLOPS, SOFTMAX_FLOPS, F, Operator

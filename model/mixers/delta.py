@@ -5,11 +5,11 @@ Kimi Delta Attention (arXiv 2510.26692) forgets by one number per channel of the
 Kimi K3, Ling 3.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from model.attended import Attended
 from model.caches import Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mixers.mixer import Kernel, Rotary
 from model.mixers.recurrent import Scan, convolution, convolved, state_cache

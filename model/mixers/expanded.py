@@ -5,11 +5,12 @@ are made from the latent at once, values filled up to the width of keys, and cac
 any other attention: 27 times as many numbers as the latent has.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from model.attended import Attended
 from model.caches import Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix
 from model.mixers.attention import Attention
 from model.mixers.latent import LatentAttention

@@ -5,10 +5,10 @@ DeepSeek-V3.2 (arXiv 2512.02556, section 2.1): ``sum over heads of w relu(q k)``
 positions, in fp8, and the best ``topk`` of them. vLLM keeps it whole on every rank.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from model.caches import INDEX, Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix, repeated
 from model.operators import NORM_FLOPS, ROPE_FLOPS, F, Operator
 from model.share import Share

@@ -17,11 +17,11 @@ Both ways take a row through ``kv_b_proj`` once, with the same FLOPs, so that th
 ``operators``; what the past costs is part of ``attention``.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from model.attended import Attended
 from model.caches import LATENT, Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mixers.index import Index
 from model.mixers.mixer import Kernel, Rotary

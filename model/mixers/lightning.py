@@ -4,11 +4,11 @@ Qin et al., arXiv 2401.04658: a state of ``head_dim`` x ``head_dim`` a head, and
 that attend each other as matrices.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from model.attended import Attended
 from model.caches import STATE, Cache, State
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mixers.mixer import Kernel, Rotary
 from model.mixers.recurrent import RECURRENT, Scan

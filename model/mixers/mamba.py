@@ -1,10 +1,10 @@
 """State-space layers: Mamba (Gu, Dao, arXiv 2312.00752) and Mamba-2 (Dao, Gu, arXiv 2405.21060)."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from model.attended import Attended
 from model.caches import Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mixers.mixer import Kernel, Rotary
 from model.mixers.recurrent import Scan, convolution, convolved, state_cache

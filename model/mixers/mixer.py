@@ -1,10 +1,10 @@
 """What a mixer has to say of itself: matrices, caches, work on a rank."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from model.attended import Attended
 from model.caches import Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix
 from model.operators import F, Operator
 from model.share import Share

@@ -1,9 +1,8 @@
 """The mixer of a layer that has none."""
 
-from dataclasses import dataclass
-
 from model.attended import Attended
 from model.caches import Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix
 from model.mixers.mixer import Kernel, Rotary
 from model.operators import F, Operator

@@ -5,10 +5,9 @@ chunk tokens attend each other as matrices, and the state goes from chunk to chu
 leaves a copy of it in memory for the products behind.
 """
 
-from dataclasses import dataclass
-
 from model.attended import Attended
 from model.caches import STATE, Cache, State
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.operators import F, Operator
 from model.share import Share

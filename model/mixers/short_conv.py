@@ -1,10 +1,10 @@
 """A gated convolution over a few tokens (LFM2): what a sequence keeps are its last inputs."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from model.attended import Attended
 from model.caches import Cache
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mixers.mixer import Kernel, Rotary
 from model.mixers.recurrent import convolution, state_cache

@@ -1,8 +1,8 @@
 """An MLP that every token goes through: two matrices, or three when gated."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mlps.mlp import nonlinearity
 from model.operators import F, Operator

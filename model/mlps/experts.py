@@ -1,8 +1,9 @@
 """A mixture of experts: a router sends every token to some of them; one may be shared by all."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
+from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mlps.dense import Dense
 from model.mlps.load import EVEN, ExpertLoad

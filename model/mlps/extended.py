@@ -1,7 +1,6 @@
 """What some layers have beside mixer and MLP: small matrices that every token goes through."""
 
-from dataclasses import dataclass
-
+from model.dataclass import dataclass
 from model.matrices import Matrix
 from model.mlps.mlp import Mlp
 from model.operators import F, Operator

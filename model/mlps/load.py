@@ -1,11 +1,11 @@
 """How evenly tokens choose their experts: what decides which experts a step reads."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from model.dataclass import dataclass
 from model.operators import F, floats
 
 Floats = npt.NDArray[np.float64]

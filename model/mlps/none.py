@@ -1,7 +1,6 @@
 """The MLP of a layer that has none."""
 
-from dataclasses import dataclass
-
+from model.dataclass import dataclass
 from model.matrices import Matrix
 from model.operators import F, Operator
 from model.share import Share

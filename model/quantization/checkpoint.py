@@ -1,8 +1,8 @@
 """From the files of a checkpoint to how the weights of its modules are stored."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from model.dataclass import dataclass
 from model.errors import ConfigError
 from model.quantization.methods import read_section
 from model.quantization.modules import Kind, Names, layer_parts

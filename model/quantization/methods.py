@@ -1,8 +1,8 @@
 """Quantization by vLLM's names: who reads a checkpoint's section, and what a study may set."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from model.dataclass import dataclass
 from model.errors import ConfigError, one_of
 from model.quantization.said import Said, Section
 from model.quantization.scheme import (

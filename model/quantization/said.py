@@ -1,11 +1,11 @@
 """What a quantization section of a checkpoint says, whatever its format, and how it is read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from model.dataclass import dataclass
 from model.errors import ConfigError
 from model.quantization.modules import LM_HEAD, Choice, any_of
 from model.quantization.scheme import Scheme

@@ -1,6 +1,8 @@
 """How the numbers of one matrix are stored, and in which arithmetic its product runs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from model.dataclass import dataclass
 
 WHOLE = 0
 """Instead of a number of rows or columns: all of them."""

@@ -1,8 +1,8 @@
 """Which modules of a model are stored how: the schemes of its layers, and who says so."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from model.dataclass import dataclass
 from model.quantization.scheme import Scheme
 
 Part = tuple[Scheme | None, tuple[int, ...] | None]

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from model.dataclass import dataclass
 from model.quantization.scheme import (
     AWQ,
     FP8_BLOCKS,

@@ -1,13 +1,13 @@
 """Layers of the torch decoder: norms, matrix products, attention and MLP around a residual."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.dataclass import dataclass
 from model.mixers.attention import Attention
 from model.mlps.dense import Dense
 from model.norm import Norm as NormShape

@@ -5,7 +5,6 @@ no layer of the decoder has to wait for the device.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model.alike import attention_of
+from model.dataclass import dataclass
 from model.spec import DecoderSpec
 
 GROUP_PADDING_BYTES = 256 * 1024

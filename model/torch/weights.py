@@ -7,7 +7,6 @@ that is missing, misshapen or unknown is an error.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from model.alike import attention_of, dense_of
+from model.dataclass import dataclass
 from model.spec import DecoderSpec, load_spec
 from model.text_file import read_json
 from model.torch.attention import Kernel

@@ -1,10 +1,11 @@
 """Small random cases: a scheduler's settings, and requests that come and go at whole ticks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
+from model.dataclass import dataclass
 from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.caches.prefix_cache import PrefixCache
 from sim.engine.scheduler import Scheduler

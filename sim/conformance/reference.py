@@ -3,9 +3,10 @@
 It has no prefix cache and does not plan ahead, and shares nothing with ``sim.engine`` but words.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil, inf
 
+from model.dataclass import dataclass
 from sim.conformance.cases import TICK_S, Case
 from sim.conformance.drive import Step
 

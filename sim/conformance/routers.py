@@ -1,12 +1,13 @@
 """``check_router``: whether a router keeps the rules, and is honest about what it looks at."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import numpy as np
 
+from model.dataclass import dataclass
 from sim.conformance.error import ConformanceError, in_case
 from sim.conformance.schedulers import ALIKE, BLIND, CASES
 from sim.engine.sequence import Sequence

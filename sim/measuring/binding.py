@@ -6,11 +6,10 @@ progress takes longest for: the host (scheduling, launches), or on the GPU the l
 and memory traffic at the datasheet's peaks. Moments are spread evenly over the measured window.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from model.dataclass import dataclass
 from sim.measuring.steady_state import Window
 from sim.recording.blocks import blocks
 from sim.recording.result import Result

@@ -8,11 +8,12 @@ never came that far, so that a percentile which they reach is infinite rather th
 """
 
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from model.dataclass import dataclass
 from sim.measuring.hardware_use import (
     COVERAGE,
     coverage,

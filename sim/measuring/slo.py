@@ -1,12 +1,12 @@
 """Service level objectives: limits of requests, limits of percentiles, and who keeps them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
+from model.dataclass import dataclass
 from sim.measuring.latencies import latency
 from sim.recording.result import FINISHED
 from sim.recording.tape import Column

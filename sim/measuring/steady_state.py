@@ -1,11 +1,11 @@
 """What part of a run is measured, and whether the run had a steady state at all."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from model.dataclass import dataclass
 from sim.recording.blocks import blocks
 from sim.recording.result import REJECTED, UNFINISHED, Result
 

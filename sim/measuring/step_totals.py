@@ -1,13 +1,14 @@
 """Sums over the steps of a run, in one pass."""
 
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
 from hardware.evidence import CoveredRange
 from hardware.steps.cost import StepCost
+from model.dataclass import dataclass
 from sim.measuring.steady_state import Window
 from sim.measuring.timeline import KvLevel
 from sim.recording.blocks import Block, blocks

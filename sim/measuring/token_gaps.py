@@ -1,11 +1,11 @@
 """Gaps between consecutive tokens of a request, from the columns of steps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from model.dataclass import dataclass
 from sim.recording.blocks import STEPS, Block, blocks
 from sim.recording.result import Result
 

@@ -1,9 +1,10 @@
 """Requests whose prompt one replica computes and another one answers: their times, as columns."""
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
+from model.dataclass import dataclass
 from sim.engine.sequence import Sequence
 from sim.recording.tape import Column
 

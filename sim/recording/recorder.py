@@ -1,11 +1,11 @@
 """Takes what an engine has written, as columns."""
 
 from array import array
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from model.dataclass import dataclass
 from sim.engine.journal import CHUNK_BYTES, SEGMENT_BYTES, Journal
 
 Floats = npt.NDArray[np.float64]

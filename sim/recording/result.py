@@ -1,13 +1,14 @@
 """What one simulation leaves behind: columns, and nothing else."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
 from hardware.prices.work import ReadTotals
+from model.dataclass import dataclass
 from sim.recording.tape import Column, Tape, stretch
 from sim.traffic import outcomes
 

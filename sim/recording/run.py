@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import nan
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hardware.prices.work import NOTHING_READ, ReadTotals
 from model.caches import Reach
+from model.dataclass import dataclass
 from model.ops import causal_pairs
 from sim.api_server import outboxes, shared_outboxes, take_seen
 from sim.engine.journal import Journal

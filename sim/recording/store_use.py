@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
 
+from model.dataclass import dataclass
 from sim.engine.scheduler import Scheduler
 from sim.engine.tiers.store_links import READ, WRITE
 from sim.engine.tiers.storing import Storing

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from model.dataclass import dataclass
 from sim.engine.scheduler import Scheduler
 from sim.engine.tiers.offloading import Offloading
 from sim.engine.tiers.pipe import IN, OUT

@@ -1,8 +1,8 @@
 """What follows from what a router looks at: the only place that decides it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from model.dataclass import dataclass
 from sim.routers.registry import router_class
 from sim.routers.router import Looks
 

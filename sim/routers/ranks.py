@@ -8,9 +8,9 @@ are up to 100 ms old there and corrected by what was sent since, are those of no
 """
 
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from model.dataclass import dataclass
 from sim.routers.router import Arrival, Live, Looks, ReplicaFacts, Router, View
 
 WAITING_WEIGHT = 4

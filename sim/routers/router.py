@@ -1,7 +1,6 @@
 """What a router is, what it may look at, and what it is told."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from math import nan
 from typing import ClassVar, Protocol
@@ -9,6 +8,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from model.dataclass import dataclass
 from sim.routers.prompts import NO_PROMPTS, Prompts
 from sim.seen.texts import Text
 

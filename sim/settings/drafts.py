@@ -1,6 +1,6 @@
 """What drafts a pool makes, with what, and what that costs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from hardware.memory.drafts import Drafts
 from hardware.steps.drafts import DraftCost, pass_cost
 from hardware.steps.setup import StepSetup
 from model.caches import COMPRESSED
+from model.dataclass import dataclass
 from model.drafter import (
     Drafter,
     eagle3_head,

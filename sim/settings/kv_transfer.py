@@ -4,7 +4,6 @@ Names are those of vLLM's ``--kv-transfer-config`` and of llm-d's router.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -12,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from hardware.engines.versions import version_key
 from model.caches import HEADS, STATE
+from model.dataclass import dataclass
 from sim.settings.pools import DECODE, PREFILL, Pool
 from sim.settings.registry import policy
 

@@ -1,7 +1,6 @@
 """Pools: replicas of one group of GPUs with the same settings, as a study says and ready to run."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ from hardware.steps.cost import StepCost
 from hardware.steps.drafts import DraftCost
 from hardware.steps.pipeline import PipelineCost
 from hardware.steps.ranks import Ranks
+from model.dataclass import dataclass
 from model.errors import one_of
 from model.precision import Precision
 from model.spec import DecoderSpec

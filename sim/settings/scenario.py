@@ -1,7 +1,7 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
+from model.dataclass import dataclass
 from model.spec import DecoderSpec
 from sim.routers.consequences import Routing, handing_over, routing
 from sim.routers.registry import reads_caches, router_class

@@ -1,8 +1,7 @@
 """A store of KV that replicas share, as one of them sees it."""
 
-from dataclasses import dataclass
-
 from hardware.memory.host_link import GIB
+from model.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

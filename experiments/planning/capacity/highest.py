@@ -7,7 +7,7 @@ seeds more as the wanted interval needs, once, and what comes out is reported.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -29,6 +29,7 @@ from experiments.planning.samples import Sample, binding, waited, worst
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
 from experiments.study.errors import StudyError
+from model.dataclass import dataclass
 
 SEEDS = 8
 """Of the first pair, and then as many more as its interval asks for: of 160 seeds of an A100 and of

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from experiments.running.identity import run_identity
 from experiments.running.sweep import Executor
 from experiments.study.grid import Setting
 from experiments.study.points import Point
+from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -1,7 +1,6 @@
 """``kind: capacity`` as a command runs it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.planning.capacity import running, words
@@ -20,6 +19,7 @@ from experiments.running.capacity import capacity_per_s
 from experiments.running.sweep import Executor
 from experiments.study.document import Loaded
 from experiments.study.grid import Setting
+from model.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

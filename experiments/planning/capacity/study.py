@@ -1,7 +1,7 @@
 """``kind: capacity``: the study file, and every complaint about it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -14,6 +14,7 @@ from experiments.study.errors import Problem, StudyError, show
 from experiments.study.keys import key_path
 from experiments.study.points import Plan, Point, prepare
 from experiments.study.schema import all_keys, unknown_key, value_at
+from model.dataclass import dataclass
 from sim.measuring.slo import Slo
 
 REPLICAS = "cluster.replicas"

@@ -8,13 +8,14 @@ is dearer is never simulated.
 
 import math
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from experiments.planning.plan.candidates import Candidate
 from experiments.planning.probes import Probe, settle
 from experiments.planning.sequential import Verdict
 from experiments.planning.smallest import bisection
 from experiments.planning.trials import Ask
+from model.dataclass import dataclass
 
 SAFE, FULL = 0.85, 1.02
 """Shares of the capacity: replicas are first tried at one, and never fewer than at the other."""

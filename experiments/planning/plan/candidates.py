@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from experiments.planning.bounds import floor_of, rates_of
@@ -19,6 +19,7 @@ from experiments.study.keys import key_path
 from experiments.study.schema import value_at
 from hardware.gpu import load_gpu
 from hardware.memory.kv_blocks import DoesNotFitError
+from model.dataclass import dataclass
 from sim.settings.pools import PoolConfig
 
 Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]

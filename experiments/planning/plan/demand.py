@@ -5,8 +5,9 @@ Both are one standard deviation of the logarithm of their ratio.
 """
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
+
+from model.dataclass import dataclass
 
 MOST_DOWN = 2
 """Replicas that are away at once, of which the risk is looked at; more count as a miss."""

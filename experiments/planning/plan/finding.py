@@ -1,7 +1,7 @@
 """Finds the cheapest deployment of a plan: prunes, tests, proves, and looks around the answer."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from experiments.planning.capacity.highest import Highest
 from experiments.planning.day_probe import DayProbe
@@ -23,6 +23,7 @@ from experiments.planning.progress import SearchProgress
 from experiments.planning.sequential import Verdict
 from experiments.planning.trials import Trials
 from experiments.study.document import Study
+from model.dataclass import dataclass
 
 MOST_PROOFS = 6
 """A deployment whose risk is too high grows so often at most before the plan gives up on it."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from experiments.planning.traffic import scaled
 from experiments.planning.trials import Ask
 from experiments.reporting.student import t_quantile
 from experiments.study.document import Study
+from model.dataclass import dataclass
 from workloads.arrivals import ClosedLoop
 
 UNTOLD = math.log(10.0)

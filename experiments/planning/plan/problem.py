@@ -1,7 +1,6 @@
 """What a plan tests its candidates with: steady traffic, or a day of windows."""
 
 import math
-from dataclasses import dataclass
 
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.lengths import long_enough
@@ -19,6 +18,7 @@ from experiments.planning.traffic import (
     stretch,
 )
 from experiments.study.document import Study
+from model.dataclass import dataclass
 
 OF_A_TEST = 1.0
 """A run of a test is so many times as long as one of a search."""

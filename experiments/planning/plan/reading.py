@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, takewhile
 from typing import Any
@@ -18,6 +17,7 @@ from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import Setting, expand, fill_missing, substitute
 from experiments.study.keys import dotted, key_path
 from experiments.study.schema import all_keys, unknown_key, without_misspelt
+from model.dataclass import dataclass
 
 CANDIDATE_SECTIONS = ("model", "cluster", "engine", "calibration")
 LENGTH = 10_000

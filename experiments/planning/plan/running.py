@@ -1,7 +1,6 @@
 """Runs a plan: the search, its folder and its files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from experiments.running.identity import file_digest
 from experiments.running.sweep import Executor
 from experiments.running.workers import shared_by
 from experiments.study.document import Loaded
+from model.dataclass import dataclass
 
 FILES = frozenset(
     (

@@ -6,7 +6,6 @@ seeds on both sides leave hardly any noise.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from experiments.planning.capacity.highest import Highest
@@ -19,6 +18,7 @@ from experiments.study.document import Study
 from experiments.study.errors import StudyError, show
 from experiments.study.keys import key_path
 from experiments.study.schema import value_at
+from model.dataclass import dataclass
 
 MOST_REPLICAS = 4
 STEP = 0.10

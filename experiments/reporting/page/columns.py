@@ -7,11 +7,11 @@ no line here.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from experiments.reporting.figure_layout import said, value_text
 from experiments.reporting.stats import SHARES, WITHOUT_INTERVAL
+from model.dataclass import dataclass
 from sim.measuring.latencies import LATENCIES
 from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
 from sim.measuring.slo import SHARE, WINDOWS

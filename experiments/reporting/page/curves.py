@@ -1,7 +1,7 @@
 """What charts show of a point's requests: distributions, where time goes, the run over time."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.page.limits import tails_of
+from model.dataclass import dataclass
 from sim.measuring.latencies import latency
 from sim.measuring.percentiles import PERCENTS, quantiles_at
 from sim.measuring.slo import HOUR_S, Slo, good, judged_windows

@@ -1,11 +1,11 @@
 """The page that leads to the reports of many studies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from experiments.reporting.page.base import data_of
 from experiments.reporting.page.sheet import Section, Sheet
 from experiments.reporting.page.tables import Table
+from model.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """Pages that are a row of sections: searches, comparisons, formula tables, the gallery."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from experiments.reporting.page import base
 from experiments.reporting.page.figures import Figure
 from experiments.reporting.page.tables import Table
+from model.dataclass import dataclass
 
 GOOD, BAD, OPEN, NONE = "kept", "missed", "undecided", "none"
 """States of an answer, as the style knows them."""

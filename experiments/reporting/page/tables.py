@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import groupby
 
 from experiments.reporting.quantities import MISSING
+from model.dataclass import dataclass
 
 Cell = str | Mapping[str, str]
 """A text, or ``{"text": ..., "href": ...}``."""

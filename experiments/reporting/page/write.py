@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from experiments.reporting.page.replicas import replica_table
 from experiments.reporting.pool_table import reported_pools
 from experiments.reporting.quantities import DASH, MISSING, significant, with_interval
 from experiments.reporting.support import FIRM, effective
+from model.dataclass import dataclass
 from sim.measuring.metrics import ALL_METRICS
 from sim.measuring.slo import Slo
 

@@ -11,11 +11,13 @@ closed loop what it was.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from model.dataclass import dataclass
 
 PROMPTS = (16, 64, 128, 192, 256)
 ALONE = 16

@@ -16,13 +16,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.calibrating.measure import Shape
 from experiments.witness.environment import Environment
 from experiments.witness.served.setting import CONFIG, UNIPROC, Engine
+from model.dataclass import dataclass
 
 ENGINE_CORE, OTHERS = 0, 1
 """Cores of the machine."""

@@ -1,13 +1,14 @@
 """What is served: a small model with random weights, its engine, and the requests."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from model.dataclass import dataclass
 from workloads.requests import Prefixes, Requests
 
 Ints = npt.NDArray[np.int64]

@@ -5,7 +5,9 @@ import selectors
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from model.dataclass import dataclass
 
 MESSAGE, END = b'"text":', b"data: [DONE]"
 

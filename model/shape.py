@@ -1,7 +1,4 @@
-"""What a decoder is made of: embedding, layers of mixers and MLPs, head; and what follows from it.
-
-Parameter counts are exact: every weight, bias, norm, router and position row.
-"""
+"""What a decoder is made of: embedding, layers, head; parameters are counted to the last row."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

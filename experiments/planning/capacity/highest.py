@@ -14,16 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.planning.logit_line import (
-    NEAR,
-    Pair,
-    Root,
-    Scale,
-    distance,
-    logit,
-    next_guess,
-    root,
-    seeds_needed,
-)
+    NEAR, Pair, Root, Scale, distance, logit, next_guess, root, seeds_needed,
+)  # fmt: skip
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample, binding, waited, worst
 from experiments.planning.trials import Ask, Trial

@@ -1,8 +1,7 @@
 """The highest value of a key that keeps an SLO, with an interval and what binds there.
 
-One seed finds the neighbourhood; eight other seeds, the same at two values some 5% below
-and above it, give a line whose root is the answer, and the jackknife its interval. Then as many
-seeds more as the wanted interval needs, once, and what comes out is reported.
+One seed finds the neighbourhood; eight others, at two values some 5% below and above it, give a
+line whose root is the answer, and the jackknife its interval. Then as many more as that asks for.
 """
 
 import math
@@ -14,8 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.planning.logit_line import (
-    NEAR, Pair, Root, Scale, distance, logit, next_guess, root, seeds_needed,
-)  # fmt: skip
+    NEAR,
+    Pair,
+    Root,
+    Scale,
+    distance,
+    logit,
+    next_guess,
+    root,
+    seeds_needed,
+)
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample, binding, waited, worst
 from experiments.planning.trials import Ask, Trial

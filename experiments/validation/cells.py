@@ -130,6 +130,12 @@ def switched_on(text: str | None) -> bool | None:
     return True if _ON.match(words) else None
 
 
+def version_in(engine: str) -> dict[str, str]:
+    """Return the version behind an engine's name: ``vLLM v0.11.0``, ``vllm==0.10.2``."""
+    found = re.search(r"\bvllm\W*(?:openai:)?\W*v?(\d+\.\d+[\w.+-]*)", engine.lower())
+    return {"engine_version": found[1]} if found else {}
+
+
 def gpu_name(text: str) -> str:
     """Return the name of a GPU without how many there are and without remarks.
 

@@ -44,6 +44,10 @@ DESCRIBED = (
     "max_model_len", "sampling", "dataset", "notes",
 )  # fmt: skip
 """Columns that a result may carry as metadata."""
+EXPECTED = (
+    "expected a result of vllm bench serve, guidellm, AIPerf (genai-perf), "
+    "SGLang's bench_serving or inference-perf"
+)
 OTHER_ENGINES = ("sglang", "tgi", "tensorrt-llm", "lmdeploy", "deepspeed-mii")
 
 
@@ -59,12 +63,16 @@ def cells_of_result(path: Path, name: str | None = None) -> list[Cells]:
         BrokenResultError: one that cannot be read.
         TextFileError: not a text of a usable size.
     """
-    results = _read(path)
+    texts = _read(path)
     run_id = name or path.stem
     try:
-        if len(results) == 1:
-            return [_written(row) for row in _rows(results[0], path, run_id)]
-        if not all(_is_vllm_bench(result) or is_sglang(result) for result in results):
+        if len(texts) == 1 and not isinstance(texts[0], list):
+            return [_written(row) for row in _rows(texts[0], path, run_id)]
+        results = [one for text in texts for one in (text if isinstance(text, list) else [text])]
+        known = [_is_vllm_bench(result) or is_sglang(result) for result in results]
+        if not any(known):
+            raise NotAResultError(EXPECTED)
+        if not all(known):
             raise NotAResultError(
                 "several JSON texts, expected vllm bench serve's or SGLang's alone"
             )
@@ -105,10 +113,12 @@ def _rows(result: Any, path: Path | None, run_id: str) -> list[Row]:
         return [aiperf_row(result, path, run_id)]
     if is_inference_perf(result):
         return [inference_perf_cells(result, run_id)]
-    raise NotAResultError(
-        "expected a result of vllm bench serve, guidellm, AIPerf (genai-perf), "
-        "SGLang's bench_serving or inference-perf"
-    )
+    if isinstance(result, dict) and {"elapsed_time", "avg_latency"} & {*result}:
+        raise NotAResultError(
+            "vllm bench throughput and latency do not save what was asked, expected a table with "
+            "its lengths"
+        )
+    raise NotAResultError(EXPECTED)
 
 
 def _is_vllm_bench(result: Any) -> bool:

@@ -27,7 +27,7 @@ UNITS = {"ms": "ms", "s": "s", "sec": "s", "seconds": "s", "us": "us"}
 """Of a latency, as a column's name ends; and as a cell says it."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
-    "run_id": ("run", "run_name"),
+    "run_id": ("run", "run_name", "benchmark_name", "test_name"),
     "model": ("model_name", "model_id"),
     "gpu": ("gpu_type", "gpu_name", "gpu_model", "accelerator"),
     "n_gpus": ("num_gpus", "gpu_count", "number_of_gpus"),
@@ -42,16 +42,23 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "prefix_caching": ("enable_prefix_caching",),
     "chunked_prefill": ("enable_chunked_prefill",),
     "request_rate_rps": ("request_rate", "request_rate_req_s", "qps"),
-    "max_concurrency": ("concurrency", "concurrent_users", "num_users"),
+    "max_concurrency": ("concurrency", "concurrent_users", "num_users", "users", "num_concurrent"),
     "n_requests": ("num_prompts", "num_requests", "request_count"),
     "n_failed": ("num_failed", "failed_requests"),
-    "isl_spec": ("isl", "input_len", "input_length", "random_input_len", "prompt_len"),
-    "osl_spec": ("osl", "output_len", "output_length", "random_output_len"),
+    "isl_spec": (
+        "isl", "input_len", "input_length", "random_input_len", "prompt_len", "prompt_length",
+        "input_tokens", "prompt_tokens", "input_sequence_length", "num_input_tokens",
+    ),
+    "osl_spec": (
+        "osl", "output_len", "output_length", "random_output_len", "output_tokens",
+        "completion_tokens", "max_tokens", "output_sequence_length", "num_output_tokens",
+    ),
     "isl_mean": ("mean_isl", "mean_input_tokens", "avg_input_tokens", "mean_prompt_tokens"),
     "osl_mean": ("mean_osl", "mean_output_tokens", "avg_output_tokens"),
     "out_tok_s": (
         "output_throughput", "output_token_throughput", "output_tokens_per_s",
         "output_tokens_per_second", "output_throughput_tok_s", "output_token_throughput_tok_s",
+        "output_tokens_s", "output_tok_s", "output_throughput_tokens_s",
     ),
     "req_s": (
         "request_throughput", "requests_per_s", "requests_per_second", "request_throughput_req_s",
@@ -99,9 +106,11 @@ def _meant(header: str, known: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _latency(header: str, words: str) -> tuple[str, str] | None:
-    """The latency, its statistic and its unit, in any order but for the unit, which ends."""
-    bare, _, last = words.rpartition("_")
-    name, unit = (bare, UNITS[last]) if last in UNITS else (words, "")
+    """The latency, its statistic and its unit, in any order (LLMPerf: ``ttft_s_mean``)."""
+    parts = words.split("_")
+    said = [part for part in parts if part in UNITS]
+    name = "_".join(part for part in parts if part not in UNITS)
+    unit = UNITS[said[0]] if len(said) == 1 else ""
     for latency, others in LATENCIES.items():
         for statistic, writings in STATISTICS.items():
             pairs = ((one, other) for one in others for other in writings)

@@ -16,6 +16,7 @@ from experiments.study.errors import StudyError, nearest
 from experiments.validation import cells as said
 from experiments.validation.attention_ranks import with_ranks
 from experiments.validation.generated import with_generated
+from experiments.validation.plausible import strange
 from experiments.validation.table_files import EXTRA, read_lines
 from model.dataclass import dataclass
 
@@ -27,7 +28,7 @@ LATENCY_METRICS = tuple(
 METRICS = (*LATENCY_METRICS, "out_tok_s", "req_s")
 """Columns that hold measurements, and so names of predictions."""
 
-REQUIRED = ("run_id", "model", "gpu")
+REQUIRED = ("model", "gpu")
 """Columns without which nothing can be predicted."""
 
 _STAGE = re.compile(r"(?P<run>.+)/(?:all|stage(?P<number>\d+))")
@@ -243,6 +244,7 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
     rows, unreadable = [], []
     for number, line in enumerate(cells, start=2):
         name = (line.get("run_id") or "").strip() or f"line {number}"
+        line["run_id"] = name
         if EXTRA in line:
             reason = f"cells right of the last column: {line[EXTRA]}"
             unreadable.append(Skipped(name, reason))
@@ -251,6 +253,10 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
             rows.append(row_of(line))
         except ValidationError as error:
             unreadable.append(Skipped(name, "; ".join(_faults(error))))
+            continue
+        if wrong := strange(rows[-1].measured):
+            unreadable.append(Skipped(name, wrong))
+            rows.pop()
     names = Counter(row.run_id for row in rows)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
@@ -290,6 +296,8 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     users = said.users_in(data.get("arrival_process"))
     if users is not None:
         data.setdefault("max_concurrency", users)
+    if "engine" in data and "engine_version" not in data:
+        data |= said.version_in(data["engine"])
     if "gpu" in data:
         data["gpu"] = said.gpu_name(data["gpu"])
     if "mode" in data:

@@ -91,7 +91,7 @@ def plan_traffic(run: Run, folder: Path) -> Plan:
         try:
             recorded = read_requests(find_file(folder, row.per_request_file))
         except PerRequestError as error:
-            notes.append(f"{error}: requests are drawn from the description instead")
+            notes.append(f"{error}{_DRAWN}")
     elif (known := lmbench.asked(row)) is not None:
         recorded, told = known
         notes.append(told)
@@ -107,11 +107,7 @@ def plan_traffic(run: Run, folder: Path) -> Plan:
     ):
         law = length_law(what, spec, mean, row.workload)
         if law is None:
-            column = "isl" if what == "prompt" else "osl"
-            raise CannotPredictError(
-                f"no length of the {what}s, expected {column}_mean, {column}_spec or a "
-                "per_request_file"
-            )
+            raise CannotPredictError(_no_length(what, spec, notes))
         if law.assumption:
             notes.append(law.assumption)
         laws.append(law)
@@ -121,6 +117,19 @@ def plan_traffic(run: Run, folder: Path) -> Plan:
     return Plan(run, None, (laws[0], laws[1]), tuple(notes))
 
 
+def _no_length(what: str, spec: str | None, notes: list[str]) -> str:
+    """Why a row has no lengths: its words tell none, or its file cannot be read."""
+    column = "isl" if what == "prompt" else "osl"
+    expected = (
+        f"no length of the {what}s, expected {column}_mean or {column}_spec in tokens, such as 1024"
+    )
+    if spec:
+        return f"{expected}; {column}_spec = {spec!r} tells none"
+    unread = next((note.removesuffix(_DRAWN) for note in notes if note.endswith(_DRAWN)), None)
+    return f"{unread}; and {expected}" if unread else f"{expected}, or a per_request_file"
+
+
+_DRAWN = ": requests are drawn from the description instead"
 _COLD = re.compile(r"\bno warm-?ups?\b|\bcold[ -]starts? (?:is |are )?included\b|\bcold server\b")
 
 

@@ -152,11 +152,31 @@ def test_genai_perf_sends_evenly_and_counts_no_requests(tmp_path: Path) -> None:
 
 
 def test_json_of_other_shapes_is_refused(tmp_path: Path) -> None:
-    for content in (3, [], [VLLM], {"benchmarks": []}, "text"):
+    for content in (3, [], [3], {"benchmarks": []}, "text"):
         path = tmp_path / "other.json"
         path.write_text(json.dumps(content), encoding="utf-8")
         with pytest.raises(StudyError, match=r"other.json: expected a result of vllm bench serve"):
             read_table(path, GIVEN)
+
+
+def test_a_list_of_results_is_as_many_runs(tmp_path: Path) -> None:
+    """As ``vllm bench sweep`` leaves its summary."""
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps([VLLM, VLLM | {"request_rate": 9.0}]), encoding="utf-8")
+    rows = [run.base for run in read_table(path, GIVEN).runs]
+    assert [(row.run_id, row.request_rate_rps) for row in rows] == [
+        ("summary-0", VLLM["request_rate"]), ("summary-1", 9.0),
+    ]  # fmt: skip
+    path.write_text(json.dumps([VLLM, {"prompt": "a"}]), encoding="utf-8")
+    with pytest.raises(StudyError, match="several JSON texts, expected vllm bench serve's or"):
+        read_table(path, GIVEN)
+
+
+def test_clients_that_save_no_load_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "throughput.json"
+    path.write_text('{"elapsed_time": 10.0, "num_requests": 100, "tokens_per_second": 6400.0}')
+    with pytest.raises(StudyError, match="vllm bench throughput and latency do not save what"):
+        read_table(path, GIVEN)
 
 
 def test_texts_one_after_the_other(tmp_path: Path) -> None:

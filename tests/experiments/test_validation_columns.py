@@ -27,11 +27,20 @@ def row_of(path: Path, text: str) -> RunRow:
         ("Mean TTFT (ms)", "ttft_mean_ms"), ("median_itl_ms", "itl_p50_ms"),
         ("P99 TPOT [ms]", "tpot_p99_ms"), ("e2el_p95_ms", "e2e_p95_ms"),
         ("avg_time_to_first_token_ms", "ttft_mean_ms"), ("random_input_len", "isl_spec"),
-        ("Output token throughput (tok/s)", "out_tok_s"),
+        ("Output token throughput (tok/s)", "out_tok_s"), ("output tokens/s", "out_tok_s"),
+        ("users", "max_concurrency"), ("input tokens", "isl_spec"),
+        ("completion_tokens", "osl_spec"),
     ],
 )  # fmt: skip
 def test_a_column_has_many_names(header: str, ours: str) -> None:
     assert named([header], COLUMNS) == {header: (ours, "")}
+
+
+def test_a_unit_may_stand_before_the_statistic() -> None:
+    """As LLMPerf writes it."""
+    assert named(["inter_token_latency_s_mean"], COLUMNS) == {
+        "inter_token_latency_s_mean": ("itl_mean_ms", "s")
+    }
 
 
 @pytest.mark.parametrize(

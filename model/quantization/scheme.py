@@ -66,11 +66,11 @@ class Scheme:
     def computed(self, width: int, inner: int) -> tuple[int, int]:
         """Return an expert's width on a rank, and its inputs, as they are priced.
 
-        Marlin's prices are those of other experts, of whole tiles: of gpt-oss it computes 3,072
-        inputs for 2,880, and of half of its width 1,536 for 1,440. Tables of gpt-oss itself hold
-        what is filled up already.
+        Prices of Marlin and of MXFP4 with inputs in fp8 are those of other experts, of whole tiles:
+        of gpt-oss 3,072 inputs are computed for 2,880, and of half of its width 1,536 for 1,440.
+        Tables of gpt-oss itself hold what is filled up already.
         """
-        if not self.marlin:
+        if not self.marlin and self.kernel != MXFP4_FP8.kernel:
             return width, inner
         of_width, of_inputs = self.tiles
         return self.part(width, width, of_width), self.part(inner, inner, of_inputs)

@@ -10,7 +10,7 @@ from hardware.group import Group
 from model.from_config import spec_from_config
 from model.ops import rank_weight_bytes, tensor_parallel_sizes
 from model.precision import precision
-from model.quantization.scheme import MXFP4_MARLIN, MXFP4_ONLY
+from model.quantization.scheme import MXFP4_FP8, MXFP4_MARLIN, MXFP4_ONLY, Scheme
 from model.sharding import cut_scales
 from model.spec import DecoderSpec, load_spec
 from sim.settings.engine_config import EngineConfig, precision_of
@@ -231,12 +231,22 @@ def test_experts_in_mxfp4_are_filled_up_as_their_kernel_needs_it(
     assert more == 36 * 128 * 3 * (width * inputs - part * 2880) * 4.25 / 8
 
 
-def test_marlin_computes_whole_tiles_of_mxfp4() -> None:
-    """Its prices are those of other experts; tables of gpt-oss itself hold what is filled up."""
-    spec, gpu = load_spec("gpt-oss-120b"), load_gpu("h100")
-    for scheme, expected in ((MXFP4_MARLIN, (1536, 3072)), (MXFP4_ONLY, (1440, 2880))):
-        weights = spec.checkpoint.weights.map({MXFP4_ONLY: scheme})
-        numbers = runnable(precision(quantization=weights), gpu)
-        group = Group(spec=spec, gpu=gpu, tp=2, precision=numbers)
-        experts = {one.gemm for one in group.token_operators(1.0) if one.name == "experts"}
-        assert experts == {(4.0, 3 * expected[0], expected[1])}
+@pytest.mark.parametrize(
+    ("gpu", "scheme", "expected"),
+    [
+        ("h100", MXFP4_MARLIN, (1536, 3072)),
+        ("h100", MXFP4_ONLY, (1440, 2880)),
+        ("b200", MXFP4_FP8, (1536, 3072)),
+        ("b200", MXFP4_ONLY, (1440, 2880)),
+    ],
+)
+def test_prices_of_other_experts_are_those_of_whole_tiles(
+    gpu: str, scheme: Scheme, expected: tuple[int, int]
+) -> None:
+    """Marlin's, and those with inputs in fp8; tables of gpt-oss hold what is filled up."""
+    spec, card = load_spec("gpt-oss-120b"), load_gpu(gpu)
+    weights = spec.checkpoint.weights.map({MXFP4_ONLY: scheme})
+    numbers = runnable(precision(quantization=weights), card)
+    group = Group(spec=spec, gpu=card, tp=2, precision=numbers)
+    experts = {one.gemm for one in group.token_operators(1.0) if one.name == "experts"}
+    assert experts == {(4.0, 3 * expected[0], expected[1])}

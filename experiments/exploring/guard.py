@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -26,6 +26,11 @@ HEADERS = {
 }
 OWN = ("same-origin", "none")
 """Where a request may come from, as ``Sec-Fetch-Site`` says; none is somebody's own address bar."""
+
+STEP = """<!doctype html><html lang="en"><title>headroom</title>
+<script>location.replace("/" + location.hash)</script><a href="/">headroom</a></html>"""
+"""Where a link of another site leads: a browser sends the cookie only with what this page asks, not
+with where such a link is led on to."""
 
 
 VIEWER = "headroom.viewer"
@@ -58,6 +63,8 @@ class Guard:
             return
         if "token" in request.query_params:  # once: from now on it is a cookie, and out of sight
             answer: Response = RedirectResponse("/", headers=HEADERS)
+            if _only(request, "sec-fetch-site", "none") not in OWN:
+                answer = HTMLResponse(STEP, headers=HEADERS)
             known = self._viewer(request) or secrets.token_urlsafe(9)
             signed = f"{known}.{self._signature(known)}"
             answer.set_cookie(self.cookie, signed, httponly=True, samesite="strict")

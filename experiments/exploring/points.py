@@ -57,7 +57,10 @@ class Base:
 
     @property
     def first_requests(self) -> int | None:
-        """Requests of a first look: one seed of a shorter run; None where runs are short."""
+        """Requests of a first look: one seed of a shorter run; None where runs are short, and where
+        a shorter one may end before what is measured begins."""
+        if self.raw.get("warmup_s"):
+            return None
         count = self.raw["workload"].get("num_requests")
         return FIRST_REQUESTS if count is not None and count > 2 * FIRST_REQUESTS else None
 

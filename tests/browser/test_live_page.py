@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,34 @@ def test_ten_quick_moves_end_with_the_last(browser: Any, address: str) -> None:
         assert page.locator("#rate-curve .mark").count() >= 1
         assert "as much comes as can be served, or more" in page.locator("#rate-told").inner_text()
         assert opened.complaints == []
+
+
+@pytest.fixture
+def elsewhere(address: str) -> Iterator[str]:
+    """The page of another site that links to the live page."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f'<a href="{address}#rate=7">there</a>'.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+
+
+def test_a_link_of_another_site_opens_it(browser: Any, elsewhere: str) -> None:
+    with Opened(browser, offline=False) as opened:
+        opened.page.goto(elsewhere)
+        opened.page.get_by_text("there").click()
+        opened.page.locator("""body[data-done='{"rate":"7"}']""").wait_for(timeout=60_000)
+        assert "token" not in opened.page.url
 
 
 def test_it_is_whole_at_every_width_and_for_a_screen_reader(

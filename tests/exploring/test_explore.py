@@ -248,6 +248,16 @@ def test_the_token_leads_to_the_page_and_nowhere_else(client: TestClient) -> Non
         assert "SameSite=strict" in answer.headers["set-cookie"]
 
 
+def test_a_link_of_another_site_leads_to_the_page_by_a_step_of_its_own(client: TestClient) -> None:
+    """With what follows a redirection from there the browser would not send the cookie."""
+    for site in ("cross-site", "same-site"):
+        answer = client.get(f"/?token={TOKEN}", headers={"Sec-Fetch-Site": site})
+        assert answer.status_code == 200
+        assert 'location.replace("/" + location.hash)' in answer.text
+        assert TOKEN not in answer.text
+        assert "SameSite=strict" in answer.headers["set-cookie"]
+
+
 def test_a_browser_is_one_viewer_however_often_it_opens_the_address(client: TestClient) -> None:
     known = client.cookies["headroom_9"]
     assert client.get(f"/?token={TOKEN}").cookies["headroom_9"] == known

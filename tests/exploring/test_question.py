@@ -7,6 +7,7 @@ import pytest
 from live_study import in_a_loop
 
 from experiments.exploring import question
+from experiments.exploring.points import Base
 from experiments.exploring.question import Question
 from experiments.exploring.turns import Turns
 
@@ -89,3 +90,10 @@ def test_who_leaves_wants_no_seed_any_more(simulated: Simulated) -> None:
         assert simulated.given_up == ["a1"]
 
     in_a_loop(moves)
+
+
+@pytest.mark.parametrize(("warmup", "first"), [({}, 4000), ({"warmup_s": 300}, None)])
+def test_no_first_look_that_may_end_before_the_warm_up(
+    warmup: dict[str, Any], first: int | None
+) -> None:
+    assert Base({"workload": {"num_requests": 10_000}, **warmup}, "x", ()).first_requests == first

@@ -25,7 +25,7 @@ class Constant(Config):
 
     distribution: Literal["constant"] = "constant"
     value: Count
-    """Tokens."""
+    """Tokens, or how many of what is counted (turns, calls)."""
     is_random: ClassVar[bool] = False
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
@@ -38,9 +38,9 @@ class Uniform(Config):
 
     distribution: Literal["uniform"] = "uniform"
     min: Count
-    """Shortest, tokens."""
+    """The least: tokens, or of what is counted."""
     max: Count
-    """Longest, tokens."""
+    """The most: tokens, or of what is counted."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -63,11 +63,11 @@ class _Clipped(Config):
     """The fields of a law with a mean and bounds."""
 
     mean: Positive
-    """Mean of the law before rounding and clipping, tokens."""
+    """Mean of the law before rounding and clipping: tokens, or of what is counted."""
     min: Count = 1
-    """Shorter ones become this, tokens."""
+    """Less becomes this: tokens, or of what is counted."""
     max: Count | None = None
-    """Longer ones become this, tokens; none: no upper bound."""
+    """More becomes this: tokens, or of what is counted; none: no upper bound."""
     is_random: ClassVar[bool] = True
 
     @model_validator(mode="after")
@@ -112,7 +112,7 @@ class Exponential(_Clipped):
 
     distribution: Literal["exponential"] = "exponential"
     mean: Annotated[float, Field(gt=1, le=1e9)]
-    """Mean of the law before clipping, tokens."""
+    """Mean of the law before clipping: tokens, or of what is counted."""
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
         """Return ``count`` lengths in tokens."""

@@ -122,7 +122,7 @@ def told_of_exchange(backend: str, gpu: Gpu, gpus: int) -> str:
     over = f", over {count} servers of {each}" if count > 1 else ""
     return (
         f"all2all_backend {backend} between {gpus} {gpu.name}{over}: tokens of all ranks cross the "
-        "links, a model that was not measured; it overlaps with nothing"
+        "links, in a time that is computed and was not measured; nothing overlaps with it"
     )
 
 

@@ -5,6 +5,7 @@ message; 130: interrupted.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with an option, and end with status 2."""
+        if unknown := re.match(r"unrecognized arguments: (--[\w-]+)", message):
+            from model.nearest import closest
+
+            near = closest(unknown[1], self._option_string_actions)
+            message += f"; did you mean {near}?" if near else ""
         self.exit(2, f"error: {message}; --help shows the options\n")
 
 

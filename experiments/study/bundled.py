@@ -4,6 +4,7 @@ from pathlib import Path
 
 from experiments.study.errors import StudyError, show
 from model.errors import one_of
+from model.nearest import closest
 
 STUDIES = Path(__file__).parents[1] / "studies"
 """Where the bundled studies live."""
@@ -29,6 +30,9 @@ def find_study(name_or_path: str | Path) -> Path:
     what = "is a folder, expected a file" if path.is_dir() else "does not exist"
     if not path.is_dir() and path.exists():
         what = "is no regular file"
+    beside = closest(path.name, (each.name for each in path.absolute().parent.glob("*.yaml")))
+    if beside and not path.exists() and path.suffix:
+        what += f" (there is {beside})"
     raise StudyError.of(
         f"study {show(name_or_path)} {what}, and no bundled study has this name; "
         f"{one_of(path.stem, tuple(bundled))}"

@@ -135,7 +135,7 @@ def _is_same(path: Path, other: str | None) -> bool:
 
 def _of_module(name: str) -> Plugin:
     where = f"{OPTION} {show(name)}"
-    if not all(part.isidentifier() for part in name.split(".")):
+    if Path(name).is_file() or not all(part.isidentifier() for part in name.split(".")):
         raise StudyError.of("expected a file such as my_module.py, or a module's name", where)
     try:
         spec = find_spec(name)

@@ -12,6 +12,7 @@ from experiments.study import vllm_keys
 from experiments.study.described import described_schema
 from experiments.study.errors import MAX_SHOWN, nearest
 from experiments.study.keys import dotted, key_path
+from experiments.study.units import without_unit
 from experiments.study.yaml_source import Path
 from model.errors import one_of
 
@@ -158,7 +159,7 @@ def unknown_key(
     if "." in last and key_path(last) in map(key_path, known):
         first, rest = last.split(".", 1)
         return f"{UNKNOWN}; write {rest} inside of {first}: dotted keys are for sweep and --set"
-    elsewhere = [key for key in known if key.split(".")[-1] == last]
+    elsewhere = [key for key in known if key.split(".")[-1] == last and not _of_a_law(key, known)]
     longer = [key for key in neighbours if key.startswith(f"{last}_")]
     if not elsewhere and len(longer) == 1:
         hint = f"; did you mean {longer[0]}?"
@@ -173,6 +174,11 @@ def unknown_key(
     if not expected:
         return f"{UNKNOWN}{hint}"
     return f"{UNKNOWN}{hint} E{expected}" if hint else f"{UNKNOWN}, e{expected}"
+
+
+def _of_a_law(key: str, known: Sequence[str]) -> bool:
+    """Whether it describes a distribution: ``path``, ``mean`` and their like mean that nowhere."""
+    return f"{key.rpartition('.')[0]}.distribution" in known
 
 
 def _shared(key: str, path: Path) -> int:
@@ -286,7 +292,7 @@ def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str
         keys = keys_at(model, path, data)
         kinds = {node.get("type") for node in _nodes_at(model, path, data)}
         number = "a number or " if kinds & {"integer", "number"} else ""
-        meant = _without_unit(item["input"], str(path[-1])) if number else ""
+        meant = without_unit(item["input"], str(path[-1])) if number else ""
         return (
             f"expected {number}a mapping{' with the keys ' if keys else ''}{', '.join(keys)}{meant}"
         )
@@ -296,7 +302,7 @@ def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str
         return f"expected {bound} of them, found {item['ctx']['actual_length']}"
     if kind == "literal_error" and choices:
         return one_of(item["input"], choices)
-    meant = _without_unit(item["input"], str(path[-1])) if kind.endswith("_parsing") else ""
+    meant = without_unit(item["input"], str(path[-1])) if kind.endswith("_parsing") else ""
     return _plain_words(text) + _as_share(item) + meant
 
 
@@ -306,20 +312,6 @@ def _as_share(item: Any) -> str:
     if most != 1 or not isinstance(value, int | float) or not 1 < value <= 100:
         return ""
     return f"; a share, not percent: did you mean {value / 100:g}?"
-
-
-TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-UNITS = {"%": 0.01, "k": 1e3, "m": 1e6}
-"""What people write behind numbers, and what it makes of them; times where a key is in seconds."""
-
-
-def _without_unit(value: object, key: str) -> str:
-    """Say which number was meant by one with a unit."""
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(%|[a-z]+)\s*", str(value).lower())
-    units = TIMES if key.endswith("_s") and not key.endswith("_per_s") else UNITS
-    if found is None or found[2] not in units:
-        return ""
-    return f"; did you mean {float(found[1]) * units[found[2]]:.12g}?"
 
 
 def _plain_words(text: str) -> str:

@@ -204,8 +204,8 @@ def told_of_stages(gpu: Gpu, tp: int, pp: int) -> str:
             for place in range(pp - 1)}  # fmt: skip
     return (
         f"pipeline_parallel_size = {pp}: stages of {tp} {gpu.name} hand hidden states over by "
-        f"{' and '.join(sorted(ways))}, in a time that is computed and was not measured; each works on "
-        "one step at a time"
+        f"{' and '.join(sorted(ways))}, in a time that is computed and was not measured; each "
+        "works on one step at a time"
     )
 
 

@@ -115,3 +115,24 @@ def test_what_a_plain_installation_leaves_out_is_named(
     told = capsys.readouterr().err
     assert "error: this needs torch: pip install -e '.[torch]' in a checkout\n" in told
     assert not (tmp_path / "out.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["study.yaml", "--dryrun"], "--dryrun; did you mean --dry-run?; --help shows"),
+        (["study.yaml", "--plugin", "study.yaml"], "study.yaml: expected a file such as my_module"),
+        (["stuty.yaml"], "study stuty.yaml does not exist (there is study.yaml), and no bundled"),
+    ],
+)
+def test_what_was_meant_on_the_command_line(
+    words: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text("name: x\n")
+    assert main(["run", *words]) == 2
+    assert told in capsys.readouterr().err

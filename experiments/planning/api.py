@@ -18,7 +18,7 @@ from experiments.running.sweep import Executor
 from experiments.study.document import Given, Study, read_raw
 from experiments.study.errors import StudyError
 from experiments.study.kinds import SEARCHES, kind_of
-from experiments.study.overrides import override
+from experiments.study.overrides import given_overrides
 from experiments.study.plugins import allowed, read_plugins
 from model.dataclass import dataclass
 
@@ -79,11 +79,11 @@ def run_search(
         RunError: a worker was killed, or the cluster is gone. Finished runs are kept in ``out``.
         ValueError: ``jobs`` is below 1, or given beside ``scheduler_address``.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs = {jobs}, expected at least 1")
+    if not isinstance(jobs, int) or jobs < 1:
+        raise ValueError(f"jobs = {jobs!r}, expected a whole number of at least 1")
     if jobs > 1 and scheduler_address is not None:
         raise ValueError(f"jobs = {jobs} beside scheduler_address, expected one of them")
-    changes = [override(key, value, f"{key}={value}") for key, value in (settings or {}).items()]
+    changes = given_overrides(settings)
     with ExitStack() as stack:
         stack.enter_context(allowed(read_plugins(plugins)))
         loaded = read_raw(study, changes)

@@ -15,7 +15,7 @@ from experiments.running.sweep import Executor
 from experiments.study.document import Given, Study, from_study, read_raw
 from experiments.study.errors import StudyError
 from experiments.study.kinds import SEARCHES, kind_of
-from experiments.study.overrides import override
+from experiments.study.overrides import given_overrides
 from experiments.study.plugins import allowed, read_plugins
 from experiments.study.points import Plan, prepare
 from model.dataclass import dataclass
@@ -119,8 +119,8 @@ def run_study(
             ours came in the way of the results. Finished runs are kept.
         ValueError: ``jobs`` is below 1, or given beside ``scheduler_address``.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs = {jobs}, expected at least 1")
+    if not isinstance(jobs, int) or jobs < 1:
+        raise ValueError(f"jobs = {jobs!r}, expected a whole number of at least 1")
     if jobs > 1 and scheduler_address is not None:
         raise ValueError(f"jobs = {jobs} beside scheduler_address, expected one of them")
     with ExitStack() as stack:
@@ -137,7 +137,7 @@ def run_study(
 
 
 def _plan(study: Study | Given, settings: Settings | None) -> Plan:
-    overrides = [override(key, value, f"{key}={value}") for key, value in (settings or {}).items()]
+    overrides = given_overrides(settings)
     if not isinstance(study, Study):
         loaded = read_raw(study, overrides)
         kind = kind_of(loaded)

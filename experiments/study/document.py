@@ -182,11 +182,14 @@ def read_raw(given: Given, overrides: Sequence[Override] = ()) -> Loaded:
     Raises:
         StudyError: no such file, not YAML, duplicate keys, not a mapping, an override that does
             not apply, a class whose module is not allowed.
+        TypeError: ``given`` is none of these.
     """
     if isinstance(given, Mapping):
         document, base, name = document_of(given, "study"), Path.cwd(), "study"
-    else:
+    elif isinstance(given, str | Path):
         document, base, name = _document(given)
+    else:
+        raise TypeError(f"study = {given!r}, expected a path, a name or a mapping")
     if not isinstance(document.data, dict):
         kind = "empty" if document.data is None else show(document.data)
         text = f"a study must be a mapping of keys to values, but this is {kind}"

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.study.errors import Problem, StudyError
 from experiments.study.keys import dotted, is_inside, key_path, put, words
 from experiments.study.yaml_source import Path as KeyPath
-from experiments.study.yaml_source import parse_yaml
+from experiments.study.yaml_source import parse_yaml, plain
 from hardware.calibration import calibration_names
 from hardware.engines.constants import AUTO, engine_calibration_names
 from model.dataclass import dataclass
@@ -54,6 +54,22 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
     if problems:
         raise StudyError(problems)
     return found
+
+
+def given_overrides(settings: Mapping[str, Any] | None) -> list[Override]:
+    """Return the settings of a program: dotted keys and values.
+
+    Raises:
+        TypeError: no mapping, or a key that is no text.
+        StudyError: a value is nested too deeply.
+    """
+    if not isinstance(settings, Mapping | None):
+        raise TypeError(f"settings = {settings!r}, expected a mapping of dotted keys to values")
+    if strange := [key for key in settings or {} if not isinstance(key, str)]:
+        raise TypeError(f"settings: {strange[0]!r} is no key, expected a text: engine.block_size")
+    return [
+        override(key, plain(value), f"{key}={value}") for key, value in (settings or {}).items()
+    ]
 
 
 def override(key: str, value: Any, text: str) -> Override:

@@ -159,7 +159,8 @@ def unknown_key(
     if "." in last and key_path(last) in map(key_path, known):
         first, rest = last.split(".", 1)
         return f"{UNKNOWN}; write {rest} inside of {first}: dotted keys are for sweep and --set"
-    elsewhere = [key for key in known if key.split(".")[-1] == last and not _of_a_law(key, known)]
+    meant = [key for key in known if not _of_a_law(key, known)]
+    elsewhere = [key for key in meant if key.split(".")[-1] == last]
     longer = [key for key in neighbours if key.startswith(f"{last}_")]
     if not elsewhere and len(longer) == 1:
         hint = f"; did you mean {longer[0]}?"
@@ -169,7 +170,7 @@ def unknown_key(
     elif of_vllm := vllm_keys.said_of(last) or vllm_keys.said_of_nearest(last, (*neighbours,)):
         return f"{UNKNOWN}; {of_vllm}"
     else:
-        hint = nearest(last, neighbours) or nearest(last, [key.split(".")[-1] for key in known])
+        hint = nearest(last, neighbours) or nearest(last, [key.split(".")[-1] for key in meant])
     expected = f"xpected one of {', '.join(neighbours)}" if neighbours else ""
     if not expected:
         return f"{UNKNOWN}{hint}"

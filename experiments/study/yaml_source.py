@@ -47,7 +47,24 @@ class Document:
 
 def document_of(data: Mapping[str, Any], label: str) -> Document:
     """Return what a program made in the shape of a text that was read: every key is there."""
-    return Document(label, dict(data), dict.fromkeys(_paths(data, ()), 0))
+    found = plain(data)
+    return Document(label, found, dict.fromkeys(_paths(found, ()), 0))
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return what a program hands over as a file would have it: numbers and arrays of numpy,
+    columns of pandas, tuples and ranges as numbers and lists.
+
+    Raises:
+        StudyError: nested too deeply, perhaps in itself.
+    """
+    if depth > DEEPEST:
+        raise StudyError.of(TOO_DEEP)
+    if isinstance(value, Mapping):
+        return {key: plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [plain(item, depth + 1) for item in value]
+    return plain(value.tolist(), depth + 1) if hasattr(value, "tolist") else value
 
 
 def _paths(value: object, path: Path) -> Iterator[Path]:

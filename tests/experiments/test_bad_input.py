@@ -36,7 +36,7 @@ BAD_SETTINGS = {
         "workload.arrivals.users=1",
         ["users = 1: unknown key; it belongs to closed_loop, and workload.arrivals.process is p"],
     ),
-    "key of a law elsewhere": ("workload.path=a", ["path = a: unknown key, expected one of"]),
+    "key of a law elsewhere": ("workload.min=1", ["min = 1: unknown key, expected one of arr"]),
     "key of the top": ("workload.precision=5%", ["did you mean precision, at the top of the"]),
     "minutes": ("warmup_s=5m", ["expected a number; did you mean 300?"]),
     "millions": ("workload.num_requests=2m", ["did you mean 2000000?"]),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from experiments.planning import keys
+from experiments.planning.decided import left_to_search
 from experiments.planning.lengths import FEWEST, RATES, STEADY
 from experiments.study.build import is_random
 from experiments.study.document import Loaded, Study
@@ -81,13 +82,17 @@ def prepare_capacity(loaded: Loaded) -> CapacityPlan:
     """
     raw = {**loaded.raw, "kind": "capacity"}
     keys.check_names(CapacityStudy, loaded, raw)
+    usual = {
+        ("workload", "num_requests"): _length(raw), ("seeds",): 1, ("calibration_draws",): 0,
+    }  # fmt: skip
+    raw, left = left_to_search(loaded, raw, usual)
     key = _key(loaded, raw)
     filled, notes = _filled(raw, key)
     serving = replace(
         loaded,
         raw={name: value for name, value in filled.items() if name not in OWN}
         | {"kind": "serving"},
-        notes=[*loaded.notes, *notes],
+        notes=[*loaded.notes, *left, *notes],
     )
     plan = prepare(serving)
     if not any(is_random(point.study) for point in plan.points):
@@ -98,6 +103,12 @@ def prepare_capacity(loaded: Loaded) -> CapacityPlan:
         CapacityStudy, loaded, plan.study.resolved() | _own(raw) | {"kind": "capacity"}
     )
     return CapacityPlan(study.model_copy(update={"vary": key}), plan, key)
+
+
+def _length(raw: Mapping[str, Any]) -> int:
+    """Requests of one run, at least: what the study then says of its workload as well."""
+    given = raw.get("run_requests")
+    return given if isinstance(given, int) and given > 0 else FEWEST
 
 
 def _own(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +159,7 @@ def _filled(raw: dict[str, Any], key: str) -> tuple[dict[str, Any], list[str]]:
     workload = filled.get("workload")
     if isinstance(workload, dict) and workload.get("trace") is None:
         if workload.get("num_requests") is None and workload.get("duration_s") is None:
-            workload["num_requests"] = 10_000
+            workload["num_requests"] = _length(raw)
         arrivals = workload.get("arrivals")
         name = key.rsplit(".", 1)[-1]
         if key.startswith("workload.arrivals.") and isinstance(arrivals, dict):

@@ -7,6 +7,7 @@ from itertools import chain, takewhile
 from typing import Any
 
 from experiments.planning import keys
+from experiments.planning.decided import does_not_matter
 from experiments.planning.plan.ratios import with_ratios
 from experiments.planning.plan.study import OWN, PlanStudy, window_s_of
 from experiments.planning.prices import usd_of_each
@@ -80,8 +81,8 @@ def read_plan(loaded: Loaded) -> PlanInput:
     notes = [*loaded.notes]
     if study.cluster.pools is None and study.cluster.replicas != 1:
         notes.append("cluster.replicas is solved for: what the study says of it does not matter")
-    if study.seeds != 1:
-        notes.append("seeds does not matter: a plan runs as many as its verdicts need")
+    usual = {("workload", "num_requests"): LENGTH, ("seeds",): 1}
+    notes += does_not_matter(raw, usual)
     return PlanInput(plan, tuple(settings), priced, swept, tuple(notes))
 
 

@@ -16,6 +16,7 @@ from experiments.planning.sequential import (
     Batch,
     Verdict,
     decide,
+    hardly_kept,
     is_over,
 )
 from experiments.planning.trials import Ask, Trial
@@ -28,6 +29,9 @@ SHORTER = 4
 PLAIN = 20.0
 """and decides where the odds of a miss are so many times what is allowed: 17% for 1%. Of so few
 requests one busy period makes 5% now and then, where 0.7% miss in the long run."""
+PLAIN_TOO = 8.0
+"""So many times decide where all its parts are alike enough to say so, or where a few runs have to
+do, as the verdict only prices a runner-up."""
 
 
 class Probe(Protocol):
@@ -125,6 +129,8 @@ class SteadyProbe:
     """Of each run, by the key of the promise."""
     first: Counts | None = None
     """Of a short run that comes before the others, and shows who has no hope at all."""
+    opening: dict[str, tuple[Batch, ...]] = field(default_factory=dict)
+    """Its batches, by the key of the promise."""
     earlier: int = 0
     """Runs that kept it, and were too short for their load."""
 
@@ -147,7 +153,21 @@ class SteadyProbe:
         if first is None:
             return False
         missed, allowed = first.missed / max(first.measured, 1), first.worst.allowed
-        return missed * (1 - allowed) > PLAIN * allowed * (1 - missed)
+        plain = PLAIN_TOO if self.most < self.every or self._is_futile else PLAIN
+        return missed * (1 - allowed) > plain * allowed * (1 - missed)
+
+    @property
+    def _is_futile(self) -> bool:
+        """Whether the short run says that all the others hardly would find the limit kept."""
+        if self.first is None or self.batches or self.earlier:
+            return False
+        count = self.study.workload.num_requests
+        whole = self.first.measured if count is None else count * (1 - WARMUP)
+        length = self.first.measured / max(whole, 1)
+        return any(
+            hardly_kept(self.opening[one.key], length, one.allowed, self.confidence, self.most)
+            for one in self.promises
+        )
 
     def _of(self, promise: Promise) -> list[tuple[Batch, ...]]:
         return [run[promise.key] for run in self.batches]
@@ -155,7 +175,7 @@ class SteadyProbe:
     @property
     def is_over(self) -> bool:
         """Whether no further run would change its verdict."""
-        if self._is_hopeless or self.verdict is Verdict.MISSED:
+        if self._is_hopeless or self.verdict is Verdict.MISSED or self._is_futile:
             return True
         return all(
             is_over(self._of(one), one.allowed, self.confidence, self.most) for one in self.promises
@@ -206,6 +226,7 @@ class SteadyProbe:
             (short,) = samples
             self.first = Counts(self.promises)
             self.first.add(short)
+            self.opening = {one.key: short.batches(one) for one in self.promises}
             return
         for sample in samples:
             self.batches.append({one.key: sample.batches(one) for one in self.promises})

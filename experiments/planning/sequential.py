@@ -34,6 +34,13 @@ is plain."""
 FUTILE = 0.05
 """A test ends undecided when all of its runs would find the limit kept with less probability. Twice
 that saves a tenth of the runs next to the limit, and loses three in a hundred that are kept."""
+FUTILE_AT_FIRST = 0.01
+"""So does a short run before them, with less: of so few requests one busy period is much."""
+USUAL_CV, AS_BATCHES, EARLY = 1.0, 2, 4
+"""What shares of batches vary by, which counts as two batches in the looks at two to four runs. Of
+a skewed law a few batches now and then have a low mean and hardly a spread: of an A100 that misses
+just the 1% that may, two of thirty pairs of runs look as if they kept it at a level of one in six
+thousand, and half of all that was wrongly called kept was so at one of these looks."""
 FEWEST_EXPECTED = 30.0
 """Misses that were allowed among the requests of which none missed, for that to say something."""
 
@@ -84,24 +91,59 @@ def is_over(
     """
     if len(runs) >= most or decide(runs, allowed, confidence) is not Verdict.UNDECIDED:
         return True
-    return len(runs) >= LOOKS[1] and _chance_of_kept(runs, allowed, confidence) < FUTILE
+    return len(runs) >= LOOKS[0] and _chance_of_kept(runs, allowed, confidence) < FUTILE
+
+
+def hardly_kept(
+    short: Sequence[Batch], length: float, allowed: float, confidence: float, most: int
+) -> bool:
+    """Tell whether ``most`` runs hardly can say that a limit is kept, by a short one before them.
+
+    Args:
+        short: its batches.
+        length: of one of them, over that of a run's.
+        allowed: missed share that is still kept.
+        confidence: of the verdict.
+        most: runs that there may be.
+    """
+    shares = [missed / measured for missed, measured in short if measured]
+    if len(shares) < 2:
+        return False
+    known = length * len(shares) / (BATCHES * most)
+    chance = _chance(shares, allowed, known, 1 + known, most, confidence)
+    return chance < (FUTILE if most < LOOKS[-1] else FUTILE_AT_FIRST)
 
 
 def _chance_of_kept(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -> float:
-    """Return how likely all runs, as those so far, would say that a limit is kept.
+    """Return how likely all runs, as those so far, would say that a limit is kept."""
+    shares = [missed / measured for run in runs for missed, measured in run if measured]
+    done = len(runs) / LOOKS[-1]
+    return _chance(shares, allowed, done, 1 - done, LOOKS[-1], confidence)
+
+
+def _chance(
+    shares: Sequence[float], allowed: float, known: float, open_part: float, most: int,
+    confidence: float,
+) -> float:  # fmt: skip
+    """Return how likely the look after ``most`` runs finds a limit kept, by the batches so far.
 
     Stochastic curtailment (Lan, Simon and Halperin, "Stochastically curtailed tests in long-term
     clinical trials", Sequential Analysis 1(3), 1982), with the predictive law of the last mean: as
-    the mean so far, with its variance times the share of the runs that are still to come.
+    the mean so far, with its variance times ``open_part``.
+
+    Args:
+        shares: of the batches.
+        allowed: missed share that is still kept.
+        known: requests of these over those of all the runs of that look.
+        open_part: what is still to come of those, where these are among them; else more than 1.
+        most: runs of that look.
+        confidence: of the verdict.
     """
-    shares = [missed / measured for run in runs for missed, measured in run if measured]
     beyond, error = _log_odds(shares, allowed)
-    done = len(runs) / LOOKS[-1]
-    if not error or done >= 1:
+    if not error or open_part <= 0:
         return 0.0 if beyond > 0 else 1.0
-    level = level_of(LOOKS[-1], confidence)
-    half = t_quantile(level, round(len(shares) / done) - 1) * error * math.sqrt(done)
-    return NormalDist().cdf((-half - beyond) / (error * math.sqrt(1 - done)))
+    half = t_quantile(level_of(most, confidence), BATCHES * most - 1) * error * math.sqrt(known)
+    return NormalDist().cdf((-half - beyond) / (error * math.sqrt(open_part)))
 
 
 def level_of(look: int, confidence: float) -> float:
@@ -122,7 +164,7 @@ def _look(batches: list[Batch], allowed: float, level: float) -> Verdict:
         enough = measured * allowed >= FEWEST_EXPECTED
         return Verdict.KEPT if enough else Verdict.UNDECIDED
     half = t_quantile(level, len(shares) - 1) * error
-    if beyond + half < 0:
+    if beyond + half * _caution(shares, error) < 0:
         return Verdict.KEPT
     return Verdict.MISSED if beyond - half > 0 else Verdict.UNDECIDED
 
@@ -138,6 +180,16 @@ def _log_odds(shares: Sequence[float], allowed: float) -> tuple[float, float]:
         return mean - allowed, 0.0
     odds = mean * (1 - allowed) / (allowed * (1 - mean))
     return math.log(odds), math.sqrt(variance / len(shares)) / (mean * (1 - mean))
+
+
+def _caution(shares: Sequence[float], error: float) -> float:
+    """Return how many times its error a verdict of kept counts with; more than once at first."""
+    count = len(shares)
+    if count > BATCHES * EARLY:
+        return 1.0
+    cv = error * (1 - math.fsum(shares) / count) * math.sqrt(count)
+    usual = (cv**2 * (count - 1) + USUAL_CV**2 * AS_BATCHES) / (count - 1 + AS_BATCHES)
+    return max(1.0, math.sqrt(usual) / cv)
 
 
 def _share(run: Sequence[Batch]) -> float:

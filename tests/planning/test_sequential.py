@@ -85,6 +85,36 @@ def test_a_short_run_decides_only_what_is_plain(missed: int, is_over: bool) -> N
     assert probe.verdict is (Verdict.MISSED if is_over else Verdict.UNDECIDED)
 
 
+SPREAD, BURST = (0.1, 0.4, 0.8, 1.4, 2.3), (0.0, 0.0, 0.0, 0.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("percent", "batches", "few", "every"),
+    [
+        (0.2, SPREAD, "goes on", "goes on"),
+        (1.5, SPREAD, "undecided", "goes on"),
+        (10, SPREAD, "missed", "missed"),
+        (5, BURST, "undecided", "goes on"),
+        (19, BURST, "missed", "missed"),
+    ],
+)
+def test_a_short_run_ends_a_test_that_only_prices_a_runner_up(
+    percent: float, batches: tuple[float, ...], few: str, every: str
+) -> None:
+    """What was given up is taken up again once it may be the answer after all."""
+    probe = SteadyProbe(study(), "", (Promise("", ALLOWED, ("ttft_s",)),), 0.95)
+    probe.most = probe.few
+    mask = np.arange(5000) % 1000 < 10 * percent * np.repeat(batches, 1000)
+    probe.add([Sample(np.arange(5000.0), {"": mask}, {"ttft_s": mask})])
+    assert _told(probe) == few
+    probe.most = probe.every
+    assert _told(probe) == every
+
+
+def _told(probe: SteadyProbe) -> str:
+    return probe.verdict.value if probe.is_over else "goes on"
+
+
 def test_a_queue_that_grows_all_the_time_is_missed() -> None:
     """Batches from 0 to 6%: too different for Student's t, but 3% in all, in both runs."""
     growing = [(0, 5000), (50, 5000), (150, 5000), (250, 5000), (300, 5000)]

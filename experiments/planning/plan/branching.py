@@ -112,7 +112,7 @@ class Branching:
             (state, count)
             for state in self.states
             for count, probe in sorted(state.probes.items())
-            if probe.verdict is Verdict.UNDECIDED
+            if probe.verdict is not Verdict.KEPT
             and probe.most < probe.every
             and self._may_win(state, count)
         ]
@@ -123,7 +123,7 @@ class Branching:
         for state, count in asked:
             if state.probes[count].verdict is Verdict.KEPT:
                 state.replicas, state.fate = None, ""  # solved again: fewer may do as well
-            elif state.fate == "undecided":
+            elif state.fate in ("undecided", "needs more"):
                 self._lost(state)
 
     def ties(self, winner: State) -> None:
@@ -237,7 +237,7 @@ class Branching:
         """Whether a test can change the answer.
 
         Else what it is about costs as much or more: its verdict only prices a runner-up, and
-        "undecided" prices it one replica higher, so few runs will do.
+        "undecided" prices it one replica higher, so few runs will do, or a short one that says no.
         """
         usd = state.candidate.sizes.usd_per_hour(count)
         cheapest = min(one.usd_per_hour for one in self.states)

@@ -103,6 +103,7 @@ def _not_kept(found: PlanFound, state: State) -> str:
         binds = f", most by {limit_text(counts.binds, found.problem.plan.study.slo)}"
     text = f"{counted(count, 'miss')} it in {percent(probe.missed)} of the {what}{binds}"
     if state.fate == "undecided":
-        return f"{text}: undecided after {probe.asked} runs, so not counted on"
+        after = f"{probe.asked} runs" if probe.asked > 1 else "a short run"
+        return f"{text}: undecided after {after}, so not counted on"
     cheaper = "" if found.winner is None else ", and more would not be cheaper"
     return f"{text}{cheaper}"

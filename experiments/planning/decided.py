@@ -18,19 +18,19 @@ from experiments.study.yaml_source import Path
 
 CLOCKS = ("diurnal", "piecewise")
 """Processes that say what happens when: of these a run is as long as the study says."""
-LENGTHS = {
+LENGTHS: dict[Path, str] = {
     ("workload", "num_requests"): "run_requests",
     ("workload", "duration_s"): "run_requests",
     ("warmup_fraction",): "run_requests",
     ("warmup_s",): "run_requests",
 }
 """Where no clock says how long a run is, a search does: by the key of its own that it has."""
-LUCK = {("seeds",): "half_width", ("precision",): "half_width"}
+LUCK: dict[Path, str] = {("seeds",): "half_width", ("precision",): "half_width"}
 WHY = {
     "run_requests": "a search makes its runs as long as their load needs, a tenth of each warm-up",
     "half_width": "a search runs as many seeds as its answer needs",
 }
-NOT_KNOWN = {
+NOT_KNOWN: dict[Path, str] = {
     ("calibration_draws",): (
         "a search of kind capacity is by the calibration as it is, expected 0; kind: plan makes "
         "the spread of draws part of its risk"
@@ -104,7 +104,7 @@ def _all(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         value_at(raw, ("workload", "arrivals")) is None
     )
     clock |= value_at(raw, ("workload", "arrivals", "process")) in CLOCKS
-    for path, nearest in {**({} if clock else LENGTHS), **LUCK}.items():
+    for path, nearest in (LUCK if clock else LENGTHS | LUCK).items():
         yield path, f"{WHY[nearest]}, expected {nearest} in its place"
     yield from NOT_KNOWN.items()
 

@@ -15,6 +15,7 @@ from experiments.study.errors import Problem, StudyError, show
 from experiments.study.keys import key_path
 from experiments.study.points import Plan, Point, prepare
 from experiments.study.schema import all_keys, unknown_key, value_at
+from experiments.study.yaml_source import Path
 from model.dataclass import dataclass
 from sim.measuring.slo import Slo
 
@@ -82,7 +83,7 @@ def prepare_capacity(loaded: Loaded) -> CapacityPlan:
     """
     raw = {**loaded.raw, "kind": "capacity"}
     keys.check_names(CapacityStudy, loaded, raw)
-    usual = {
+    usual: dict[Path, int] = {
         ("workload", "num_requests"): _length(raw), ("seeds",): 1, ("calibration_draws",): 0,
     }  # fmt: skip
     raw, left = left_to_search(loaded, raw, usual)

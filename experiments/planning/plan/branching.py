@@ -154,6 +154,10 @@ class Branching:
 
     def limit(self, state: State) -> float:
         """Return the price per hour at which a candidate would still matter."""
+        return self._limits()(state)
+
+    def _limits(self) -> Callable[[State], float]:
+        """Return what ``limit`` is of each candidate, as long as nobody else is solved."""
         best: dict[str, float] = {}
         for one in self.states:
             if one.replicas is not None:
@@ -163,7 +167,8 @@ class Branching:
         last = TOO_DEAR * prices[0] if prices else math.inf
         if len(prices) >= self.places:
             last = min(last, prices[self.places - 1])
-        return min(max(last, self.floor_usd), best.get(state.candidate.kind, math.inf))
+        last = max(last, self.floor_usd)
+        return lambda state: min(last, best.get(state.candidate.kind, math.inf))
 
     def _wave(self) -> list[State]:
         """Return who is tested next: the lowest bounds, of hardware that has no price yet first."""
@@ -174,9 +179,9 @@ class Branching:
         wave: list[State] = []
         kinds: set[str] = set()
         priced = {one.candidate.kind for one in self.states if one.replicas is not None}
-        unbounded = False
+        unbounded, limits = False, self._limits()
         for state in waiting:
-            limit = self.limit(state)
+            limit = limits(state)
             if state.bound_usd * ALIKE >= limit or state.least > self.most:
                 state.fate = "price bound" if state.least <= self.most else "needs more"
                 continue

@@ -93,29 +93,41 @@ class Candidate:
 
 def candidates_of(plan: PlanInput, spread: Spread) -> list[Candidate]:
     """Build every candidate: those that do not fit or can never keep the limits say why."""
-    found = built(plan)
-    tasks = [(place, one.study) for place, one in enumerate(found) if not one.lost]
-    for place, rates in spread(_rates, tasks):
-        one = found[place]
-        found[place] = replace(one, sizes=replace(one.sizes, rates=rates))
-    return found
+    tasks = [_task(plan, place) for place in range(len(plan.studies))]
+    ordered = sorted(spread(_asked, tasks), key=lambda one: one.number)
+    return list(ordered)
 
 
 def built(plan: PlanInput) -> list[Candidate]:
     """Build every candidate, without asking what it can serve."""
-    return [_candidate(plan, number) for number in range(len(plan.studies))]
+    return [_candidate(*_task(plan, place)) for place in range(len(plan.studies))]
 
 
-def _candidate(plan: PlanInput, place: int) -> Candidate:
-    study, setting = plan.studies[place], plan.settings[place]
+Task = tuple[int, Study, dict[str, Any], tuple[str, ...]]
+"""Place of a candidate, what it is, the keys that make it one, and those of all of them."""
+
+
+def _task(plan: PlanInput, place: int) -> Task:
+    return place, plan.studies[place], plan.settings[place].values, plan.keys
+
+
+def _asked(place: int, study: Study, given: dict[str, Any], keys: tuple[str, ...]) -> Candidate:
+    """Build a candidate, and find what it can serve while what was built for it is at hand."""
+    one = _candidate(place, study, given, keys)
+    if one.lost:
+        return one
+    return replace(one, sizes=replace(one.sizes, rates=_rates(one.study)))
+
+
+def _candidate(place: int, study: Study, given: dict[str, Any], keys: tuple[str, ...]) -> Candidate:
     pools = study.cluster.all_pools
     hardware = [f"{one.gpu} {one.gpus_of_one} {one.role}" for one in pools]
     common: dict[str, Any] = {
         "number": place + 1,
-        "name": _name(plan, study, setting.values),
+        "name": _name(study, given, keys),
         "pools": tuple(map(pool_name, pools)),
         "kind": f"{study.model} {' + '.join(hardware)}",
-        "values": _values(plan, study, setting.values),
+        "values": _values(study, given, keys),
         "sizes": Sizes(
             tuple(one.replicas for one in pools),
             tuple((one.gpu_usd_per_hour or math.nan) * one.gpus_of_one for one in pools),
@@ -130,17 +142,16 @@ def _candidate(plan: PlanInput, place: int) -> Candidate:
     except ValueError as error:
         return Candidate(**common, study=study, lost=_sentence(error), reason="cannot be served")
     floor = floor_of(study, scenario)
-    common["values"] = _values(plan, study, setting.values)  # with what it does not say
+    common["values"] = _values(study, given, keys)  # with what it does not say
     return Candidate(**common, study=study, lost=floor, reason="ceiling" if floor else "")
 
 
-def _values(plan: PlanInput, study: Study, given: dict[str, Any]) -> dict[str, Any]:
+def _values(study: Study, given: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     """What candidates differ in, as this one has it; pools as they are written."""
     data = study.resolved()
     whole = {key: given[key] for key in given if key == "cluster.pools"}
     return {
-        key: cell(whole[key] if key in whole else value_at(data, key_path(key)))
-        for key in plan.keys
+        key: cell(whole[key] if key in whole else value_at(data, key_path(key))) for key in keys
     }
 
 
@@ -148,13 +159,13 @@ def _sentence(error: ValueError) -> str:
     return str(error).split("\n", 1)[0].removesuffix(":")  # before a ledger
 
 
-def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:
+def _name(study: Study, values: dict[str, Any], keys: tuple[str, ...]) -> str:
     """Model if there are several, GPUs and groups, then what else differs."""
     pools = study.cluster.all_pools
     text = " + ".join(map(pool_name, pools))
     if len(pools) > 1:
         text += f" {':'.join(str(pool.replicas) for pool in pools)}"
-    if "model" in plan.keys:
+    if "model" in keys:
         text = f"{study.model.rsplit('/', 1)[-1]} {text}"
     sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
     told = ("model", "cluster.gpu", *(f"cluster.{size}" for size in sizes))
@@ -178,9 +189,9 @@ def pool_name(pool: PoolConfig) -> str:
     return f"{gpu} TP{pool.tensor_parallel_size}{ranks} {pool.name}".rstrip() + "".join(own)
 
 
-def _rates(place: int, study: Study) -> tuple[int, Rates]:
+def _rates(study: Study) -> Rates:
     """Find what one replica of each pool serves of the traffic's mix, at a steady rate."""
     if study.workload.has_clock:
         workload = steady_version(study.workload, 1.0, 10_000)
         study = study.model_copy(update={"workload": workload, "warmup_s": None})
-    return place, rates_of(study)
+    return rates_of(study)

@@ -18,6 +18,7 @@ from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import Setting, expand, fill_missing, substitute
 from experiments.study.keys import dotted, key_path
 from experiments.study.schema import all_keys, unknown_key, without_misspelt
+from experiments.study.yaml_source import Path
 from model.dataclass import dataclass
 
 CANDIDATE_SECTIONS = ("model", "cluster", "engine", "calibration")
@@ -81,7 +82,7 @@ def read_plan(loaded: Loaded) -> PlanInput:
     notes = [*loaded.notes]
     if study.cluster.pools is None and study.cluster.replicas != 1:
         notes.append("cluster.replicas is solved for: what the study says of it does not matter")
-    usual = {("workload", "num_requests"): LENGTH, ("seeds",): 1}
+    usual: dict[Path, int] = {("workload", "num_requests"): LENGTH, ("seeds",): 1}
     notes += does_not_matter(raw, usual)
     return PlanInput(plan, tuple(settings), priced, swept, tuple(notes))
 

@@ -1,8 +1,12 @@
 """The command line of an answer holds flags that ``vllm serve`` has, and nothing else."""
 
 import json
+import re
 from pathlib import Path
 
+import pytest
+
+from experiments.planning.plan.serving_files import manifest
 from experiments.planning.plan.vllm_command import NOT_FLAGS, notes_of, vllm_arguments
 from experiments.study.build import settled
 from experiments.study.document import read_raw
@@ -132,3 +136,27 @@ def test_a_shared_store_is_its_connector_or_a_tier_below_the_host_s(tmp_path: Pa
     assert isinstance(extra, dict)
     assert extra["spec_name"] == "TieringOffloadingSpec"
     assert extra["cpu_bytes_to_use"] == 64 << 30
+
+
+@pytest.mark.parametrize("name", ["8b_" + "long" * 20, "___", "small"])
+def test_a_manifest_is_one_that_kubernetes_takes(name: str) -> None:
+    """Services begin with a letter, no two objects are alike, ranks have shared memory."""
+    pools = [
+        {"name": "prefill", "gpu": "h100-sxm", "role": "prefill"},
+        {"name": "decode", "gpu": "h100-sxm", "role": "decode", "tensor_parallel_size": 2},
+    ]
+    raw = {
+        "model": "llama-3.1-8b", "cluster": {"pools": pools},
+        "workload": {"arrivals": {"process": "poisson", "rate_per_s": 1}, "num_requests": 10,
+                     "lengths": {"prompt": 10, "output": 10}},
+    }  # fmt: skip
+    documents = manifest(settled(prepare(read_raw(raw)).study), name)
+    names = [(one["kind"], one["metadata"]["name"]) for one in documents]
+    assert len(set(names)) == 4
+    for _, each in names:
+        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", each)
+    deployments = [one for one in documents if one["kind"] == "Deployment"]
+    assert [one["metadata"]["labels"]["pool"] for one in deployments] == [names[0][1], names[2][1]]
+    pods = [one["spec"]["template"]["spec"] for one in deployments]
+    assert ["volumes" in pod for pod in pods] == [False, True]
+    assert pods[1]["containers"][0]["volumeMounts"][0]["mountPath"] == "/dev/shm"

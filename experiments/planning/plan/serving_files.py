@@ -17,6 +17,8 @@ from hardware.gpu import load_gpu
 from sim.settings.pools import DECODE, PREFILL, SERVE, PoolConfig
 
 PORT = 8000
+SHARED = "shm"
+PREFIX, LONGEST = "headroom", 63
 
 
 def winner_study(name: str, one: Finalist) -> Study:
@@ -106,7 +108,7 @@ def manifest(study: Study, name: str) -> list[dict[str, Any]]:
     labels = {"app": label}
     documents: list[dict[str, Any]] = []
     for pool, alone in pools:
-        own = label if len(pools) == 1 else _label(f"{name}-{pool.name}")
+        own = label if len(pools) == 1 else _label(name, pool.name)
         told = dict(labels) if len(pools) == 1 else {**labels, "pool": own}
         words = vllm_arguments(alone, pool.role, study.cluster.kv_transfer, study.cluster.kv_store)
         documents.append(_deployment(own, told, pool, alone, words))
@@ -118,6 +120,7 @@ def manifest(study: Study, name: str) -> list[dict[str, Any]]:
 def _deployment(
     name: str, labels: dict[str, str], pool: PoolConfig, alone: Study, words: list[str]
 ) -> dict[str, Any]:
+    ranks = pool.gpus_of_one
     container = {
         "name": "vllm",
         "image": f"vllm/vllm-openai:v{_release(alone.engine.version)}",
@@ -125,6 +128,7 @@ def _deployment(
         "args": words,
         "ports": [{"containerPort": PORT}],
         **_hands_over(pool),
+        **({"volumeMounts": [{"name": SHARED, "mountPath": "/dev/shm"}]} if ranks > 1 else {}),
         "resources": {"limits": {"nvidia.com/gpu": pool.gpus_of_one}},
         "readinessProbe": {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": 10},
     }
@@ -141,10 +145,17 @@ def _deployment(
             "selector": {"matchLabels": dict(labels)},
             "template": {
                 "metadata": {"labels": dict(labels)},
-                "spec": {"containers": [container]},
+                "spec": {"containers": [container], **_volumes(pool)},
             },
         },
     }
+
+
+def _volumes(pool: PoolConfig) -> dict[str, Any]:
+    """What ranks talk through: a container has 64 MiB of shared memory, too little for NCCL."""
+    if pool.gpus_of_one == 1:
+        return {}
+    return {"volumes": [{"name": SHARED, "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}]}
 
 
 def _hands_over(pool: PoolConfig) -> dict[str, Any]:
@@ -174,6 +185,11 @@ def write_manifest(study: Study, name: str, path: Path) -> None:
             "A Service of Kubernetes spreads connections at random; it was simulated with",
             f"{study.cluster.router}: a gateway that knows the load of the replicas does that.",
         ]
+    if len({_gpu(pool) for pool in study.cluster.all_pools}) > 1:
+        told += [
+            "Pools differ in their GPUs: a nodeSelector has to bring each to its own, as its",
+            "annotation headroom/gpu says.",
+        ]
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write("# All replicas of the deployment that a plan found.\n")
         file.writelines(f"# {line}\n" for line in told)
@@ -187,10 +203,22 @@ def _gpu(pool: PoolConfig) -> str:
     return f"{pool.gpus_of_one} x {load_gpu(pool.gpu).name if known else 'its GPU'}"
 
 
-def _label(name: str) -> str:
-    """A name as Kubernetes allows it: lower case letters, digits and dashes, 63 at most."""
+def _label(name: str, part: str = "") -> str:
+    """A name as Kubernetes allows a Service to have: lower case letters, digits and dashes.
+
+    A letter is first, and there are 63 at most, of which ``part`` keeps its own.
+    """
+    whole, end = _letters(name) or PREFIX, _letters(part)[: LONGEST // 2]
+    if not whole[0].isalpha():
+        whole = f"{PREFIX}-{whole}"
+    if not end:
+        return whole[:LONGEST].rstrip("-")
+    return f"{whole[: LONGEST - 1 - len(end)].rstrip('-')}-{end}"
+
+
+def _letters(name: str) -> str:
     letters = [letter if letter.isalnum() and letter.isascii() else "-" for letter in name.lower()]
-    return "".join(letters).strip("-")[:63].rstrip("-") or "headroom"
+    return "".join(letters).strip("-")
 
 
 def _release(version: str | None) -> str:

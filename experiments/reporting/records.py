@@ -108,12 +108,16 @@ class Records:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
-        known = [
-            ["" if value is None or value != value else value for value in values]
-            for values in self.columns.values()
-        ]
-        writer.writerows(zip(*known, strict=True))
+        writer.writerows(zip(*map(_said, self.columns.values()), strict=True))
         return text.getvalue()
+
+
+def _said(values: list[Any]) -> list[Any]:
+    """A column as a file has it: nothing where a value is unknown."""
+    kinds = set(map(type, values))
+    if kinds <= {int, str, bool} or (kinds == {float} and not any(map(math.isnan, values))):
+        return values
+    return ["" if value is None or value != value else value for value in values]
 
 
 def _of_one_kind(values: list[Any]) -> list[Any]:

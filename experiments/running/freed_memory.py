@@ -6,6 +6,7 @@ a run. Other libraries of C are left as they are.
 """
 
 import ctypes
+from functools import cache
 from typing import Final
 
 _TRIM_THRESHOLD: Final = -1
@@ -17,6 +18,7 @@ LARGE_BYTES: Final = 32 << 20
 """The most that glibc allows."""
 
 
+@cache
 def keep_freed_memory() -> None:
     """Let this process keep up to ``KEPT_BYTES`` that it has freed."""
     try:

@@ -6,21 +6,19 @@ beside its place, sealed with its digest and renamed: what is there is whole, an
 damaged since is noticed.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import ipc
 
-from experiments.running.arrow import chosen, numbers, packed, source_of, unpacked, values_of
+from experiments.running.arrow import chosen, numbers, packed, unpacked, values_of
 from experiments.running.reached import Reached
+from experiments.running.sealed import is_sealed, opened, write_sealed
 from experiments.study.build import claims_caches, scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import requests_of, stop_of
@@ -45,8 +43,6 @@ from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 
 SUFFIX = ".arrow"
-SEAL = 64
-"""Bytes behind the Arrow file: the SHA-256 of all before them, in hexadecimal."""
 ROWS = 1 << 16
 """Requests of one batch: as many are held as Arrow at a time. Longer runs are packed."""
 
@@ -162,7 +158,6 @@ def keep(
         told, kept = _measured(result, scenario, point)
     with _beside(path) as file:
         _write(kept, told, file)
-        _seal(file)
 
 
 def _measured(result: Result, scenario: Scenario, point: Study) -> tuple[Piece, dict[str, Column]]:
@@ -233,26 +228,13 @@ def _write(columns: Mapping[str, Column], told: Piece, path: Path) -> None:
         dict(told.written),
     )
     rows = len(next(iter(columns.values())))
-    # Threads of Arrow would be missing in copies of this process.
-    options = ipc.IpcWriteOptions(compression="zstd" if rows > ROWS else None, use_threads=False)
-    with ipc.new_file(str(path), schema, options=options) as writer:
+
+    def batches() -> Iterator[pa.RecordBatch]:
         for start in range(0, rows, ROWS):
             arrays = [numbers(column[start : start + ROWS]) for column in columns.values()]
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-
-def _seal(path: Path) -> None:
-    with path.open("r+b") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0, os.SEEK_END)
-        file.write(digest.encode("ascii"))
-
-
-def _is_sealed(path: Path) -> bool:
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        seal = content[-SEAL:].decode("ascii")
-        with memoryview(content) as whole, whole[:-SEAL] as sealed:
-            return hashlib.sha256(sealed).hexdigest() == seal
+    write_sealed(path, schema, batches(), long=rows > ROWS)
 
 
 def is_whole(path: Path) -> bool:
@@ -261,20 +243,12 @@ def is_whole(path: Path) -> bool:
     One that another version of this program wrote may be unreadable all the same.
     """
     try:
-        if not _is_sealed(path):
+        if not is_sealed(path):
             return False
         read_piece(path)
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
         return False
     return True
-
-
-@contextmanager
-def _opened(path: Path, places: list[int] | None = None) -> Iterator[ipc.RecordBatchFileReader]:
-    """Give the batches of a piece, with the columns at some places alone."""
-    options = ipc.IpcReadOptions(included_fields=places, use_threads=False)
-    with source_of(path) as file:
-        yield ipc.open_file(file, footer_offset=file.size() - SEAL, options=options)
 
 
 def read_piece(path: Path) -> Piece:
@@ -283,7 +257,7 @@ def read_piece(path: Path) -> Piece:
     Raises:
         KeyError: it is one of another version.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         written = dict(file.schema.metadata or {})
     if written.keys() not in (set(PARTS), set()):
         raise KeyError(f"{path} holds {sorted(written)}, expected {sorted(PARTS)}")
@@ -302,7 +276,7 @@ def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column
         KeyError: there is no such column.
     """
     names = list(dict.fromkeys(names))
-    with _opened(path) as file:
+    with opened(path) as file:
         places = [file.schema.get_field_index(name) for name in names]
         if -1 in places:
             raise KeyError(f"{path} holds {file.schema.names}, expected {names}")
@@ -312,7 +286,7 @@ def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column
                 yield name, np.from_dlpack(batch.column(place))
             return
     for name, place in zip(names, places, strict=True):
-        with _opened(path, [place]) as file:
+        with opened(path, [place]) as file:
             yield name, values_of(file.read_all().column(0))
 
 
@@ -324,7 +298,7 @@ def read_requests(
     Behind them stands what ``status`` means, in words. ``further`` names columns of ``FURTHER``
     that other points of the study have.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         for number in range(file.num_record_batches):
             batch = file.get_batch(number)
             own = dict(zip(batch.schema.names, batch.columns, strict=True))

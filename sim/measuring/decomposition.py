@@ -120,7 +120,7 @@ def exact_parts(total: Floats, parts: Mapping[str, Floats]) -> dict[str, Floats]
             [np.maximum(np.rint(part / unit), 0.0) * unit for part in parts.values()]
         )
     rounded[:, np.isnan(total)] = np.nan
-    largest = np.argmax(np.nan_to_num(rounded), axis=0)
+    largest = np.argmax(np.where(np.isnan(rounded), 0.0, rounded), axis=0)
     rows = np.arange(len(total))
     rounded[largest, rows] = 0.0
     rest = total - rounded.sum(axis=0)  # multiples of the unit: no rounding

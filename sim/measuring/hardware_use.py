@@ -6,6 +6,7 @@ quotient, to the last bit.
 
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
+from math import nan
 
 import numpy as np
 
@@ -101,14 +102,15 @@ def coverage(
     requests = result.requests
     worked = ~np.isnan(requests["first_scheduled_s"])
     context = requests["prompt_tokens"] + requests["output_tokens"]
-    outside = long = float("nan")
+    found = []
     for kind, each in zip(kinds, totals, strict=True):
         covered = kind.pool.calibration.covered
         if covered is None:
             continue
         own = worked if len(kinds) == 1 else worked & np.isin(requests["replica"], kind.numbers)
-        outside = float(each.outside) + np.nan_to_num(outside)
-        long = float((context[own] > covered.max_context_tokens).sum()) + np.nan_to_num(long)
+        long = (context[own] > covered.max_context_tokens).sum()
+        found.append((float(each.outside), float(long)))
+    outside, long = (sum(each) for each in zip(*found, strict=True)) if found else (nan, nan)
     return {
         "step_tokens_max": float(max(each.step_tokens_max for each in totals)),
         "step_decodes_max": float(max(each.step_decodes_max for each in totals)),

@@ -160,7 +160,8 @@ def _streamed(
             for times_s, own_s in own:
                 here = (own_s >= ends_s[0]) & (own_s <= ends_s[-1])
                 times_s[rows[here]] = seen_at(own_s[here], ends_s, seen_s)
-    moved: Column = np.nan_to_num(first_token_s - ended_s)
+    moved: Column = first_token_s - ended_s
+    moved[np.isnan(moved)] = 0.0
     return moved
 
 

@@ -72,6 +72,9 @@ SHARES = (
 TRIALS = {"slo_attainment": "measured_requests", "slo_windows_kept": "slo_windows"}
 """Shares of things that are counted, and the metric that counts them."""
 
+BOUNDED = frozenset((*ALL_METRICS, *TRIALS, *POOL_SHARES, *TRANSFER_METRICS))
+"""Metrics of which it is known that they are shares, or not negative."""
+
 CONTROLLED = {
     "request_throughput_per_s": "request_throughput_per_s",
     "goodput_per_s": "request_throughput_per_s",
@@ -278,7 +281,7 @@ def _ends_of(runs: Columns, metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
     if metric.endswith(SHARE):
         metric = "slo_attainment"
-    if metric not in {*ALL_METRICS, *TRIALS, *POOL_SHARES, *TRANSFER_METRICS}:
+    if metric not in BOUNDED:
         return real_ends
     if metric not in SHARES and metric not in TRIALS:
         return positive_ends

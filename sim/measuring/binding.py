@@ -61,9 +61,9 @@ def binding(result: Result, scenario: Scenario, window: Window) -> Binding:
         step_s = (block.floats("end_s") - block.floats("start_s"))[place[seen]] / rows["steps"]
         at = here[seen]
         pool = pools[block.replica]
-        resource[at] = np.where(
-            waiting[at], _kept_out(rows, pool, step_s), _longest(rows, pool, step_s)
-        )
+        resource[at] = _longest(rows, pool, step_s)
+        if waiting[at].any():
+            resource[at] = np.where(waiting[at], _kept_out(rows, pool, resource[at]), resource[at])
     return Binding(time_s, replica.astype(np.int64), resource)
 
 
@@ -108,7 +108,7 @@ def _until(owner: Ints, event_s: Floats, time_s: Floats, replicas: int) -> Ints:
     return np.cumsum(counts.reshape(replicas, moments + 1), axis=1)[:, :moments]
 
 
-def _kept_out(rows: dict[str, Ints], pool: Pool, step_s: Floats) -> Ints:
+def _kept_out(rows: dict[str, Ints], pool: Pool, longest: Ints) -> Ints:
     """What keeps the next request from starting; if nothing does, what the step is longest for."""
     seats = rows["decodes"] + rows["padding"] + rows["chunks"]
     tokens = rows["decodes"] + rows["padding"] + rows["prefill_tokens"]
@@ -119,7 +119,7 @@ def _kept_out(rows: dict[str, Ints], pool: Pool, step_s: Floats) -> Ints:
             tokens >= pool.token_budget,
         ],
         [_place("seats"), _place("kv_blocks"), _place("token_budget")],
-        _longest(rows, pool, step_s),
+        longest,
     ).astype(np.int64)
 
 

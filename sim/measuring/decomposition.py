@@ -116,9 +116,7 @@ def exact_parts(total: Floats, parts: Mapping[str, Floats]) -> dict[str, Floats]
     """
     unit = np.spacing(np.abs(total))
     with np.errstate(invalid="ignore"):
-        rounded = np.stack(
-            [np.maximum(np.rint(part / unit), 0.0) * unit for part in parts.values()]
-        )
+        rounded = np.maximum(np.rint(np.stack([*parts.values()]) / unit), 0.0) * unit
     rounded[:, np.isnan(total)] = np.nan
     largest = np.argmax(np.where(np.isnan(rounded), 0.0, rounded), axis=0)
     rows = np.arange(len(total))

@@ -74,9 +74,10 @@ def latency_statistics(result: Result, window: Window) -> tuple[dict[str, float]
     """Mean and percentiles of every latency, over the requests and gaps of the window; and how many
     gaps there are by ``sim.measuring.bins.bin_of``, by which runs are pooled."""
     statistics = {}
+    present = window.measured & arrived(result)
     for name in SPANS:
-        sample = request_latency(result, name)
-        sample = sample[window.measured & ~np.isnan(sample)]
+        sample = latency(result.requests, name)
+        sample = sample[present & ~np.isnan(sample)]
         mean = float(sample.mean()) if len(sample) else float("nan")
         statistics[name] = (mean, percentiles(sample))
 

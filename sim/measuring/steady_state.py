@@ -1,7 +1,5 @@
 """What part of a run is measured, and whether the run had a steady state at all."""
 
-from itertools import pairwise
-
 import numpy as np
 import numpy.typing as npt
 
@@ -190,15 +188,10 @@ def _mean_queues(
     begun_s = np.where(np.isnan(begun_s), result.requests["timed_out_s"], begun_s)
     begun_s = begun_s[~np.isnan(begun_s)]
     begun_s.sort()
-    before = int(accepted[order[: starts[0]]].sum())
-    level = []
-    for start, stop in pairwise(starts):
-        rows = order[start:stop]
-        came = before + np.cumsum(accepted[rows])
-        begun = np.searchsorted(begun_s, arrival_s[rows], side="right")
-        level.append(float((came - begun).sum()) / len(rows))
-        before = int(came[-1])
-    return np.array(level)
+    came = np.cumsum(accepted[order])[starts[0] : starts[-1]]
+    begun = np.searchsorted(begun_s, arrival_s[order[starts[0] : starts[-1]]], side="right")
+    waiting: Floats = np.add.reduceat(came - begun, starts[:-1] - starts[0]) / np.diff(starts)
+    return waiting
 
 
 def _left_s(result: Result) -> Floats:

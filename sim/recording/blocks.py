@@ -5,11 +5,12 @@ there are far fewer than steps.
 """
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from model.same import Same
 from sim.recording.result import Result
 from sim.recording.tape import Column, Tape
 
@@ -108,7 +109,21 @@ class Block:
 
 
 def blocks(result: Result) -> Iterator[Block]:
-    """Read a run block by block; where blocks end depends on the run alone."""
+    """Read a run block by block; where blocks end depends on the run alone.
+
+    Blocks of a short run, and what was read of them, are kept for who asks next: half a dozen do.
+    """
+    rows, ends_s = len(result.segments["steps"]), result.step_end_s
+    short = isinstance(ends_s, np.ndarray) and len(ends_s) <= STEPS and rows <= SEGMENTS
+    return iter(_kept(Same(result))) if short else _read(result)
+
+
+@lru_cache(maxsize=1)
+def _kept(result: Same[Result]) -> tuple[Block, ...]:
+    return tuple(_read(result.value))
+
+
+def _read(result: Result) -> Iterator[Block]:
     columns, rows = result.segments, len(result.segments["steps"])
     row = step = 0
     before = None

@@ -1,7 +1,10 @@
 """A scheduler by composition: a queue, a cache and a policy, as a scenario names them."""
 
+from functools import lru_cache
+
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
+from model.same import Same
 from sim.caches import Place, make_cache, make_connector
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.deferring_prefill import DeferringPrefill
@@ -16,6 +19,9 @@ from sim.routers.router import ReplicaFacts
 from sim.settings.pools import SERVE, Pool
 from sim.settings.registry import order, policy
 from workloads.requests import Prefixes
+
+KEPT_FACTS = 16
+"""Pools of which a process keeps what routers know: runs of a point, and many points, share one."""
 
 
 def make_scheduler(
@@ -71,6 +77,12 @@ def _defers(pool: Pool) -> bool:
 
 def facts_of(pool: Pool) -> ReplicaFacts:
     """Return what a router may know of each replica of a pool."""
+    return _facts(Same(pool))
+
+
+@lru_cache(maxsize=KEPT_FACTS)
+def _facts(known: Same[Pool]) -> ReplicaFacts:
+    pool = known.value
     fitting = make_scheduler(pool).longest_request_tokens
     return ReplicaFacts(
         pool=pool.name,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import ipc
@@ -26,7 +27,7 @@ def write_sealed(
     """Write a file and its seal; a ``long`` one is packed, and is never in memory as a whole."""
     # Threads of Arrow would be missing in copies of this process.
     options = ipc.IpcWriteOptions(compression="zstd" if long else None, use_threads=False)
-    sink = str(path) if long else pa.BufferOutputStream()
+    sink: Any = str(path) if long else pa.BufferOutputStream()
     with ipc.new_file(sink, schema, options=options) as writer:
         for batch in batches:
             writer.write_batch(batch)

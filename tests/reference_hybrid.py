@@ -2,6 +2,7 @@
 end, a hit is looked for at every place where one may end, and what is kept is asked of each block.
 """
 
+from collections.abc import Iterable
 from math import lcm
 
 from tests.reference_engine import Engine
@@ -36,10 +37,11 @@ class HybridEngine(Engine):
             return blocks[tokens // window * window // size :]
         return blocks[-max(1, -((1 - window) // size)) :]
 
-    def holds(self, group: int, seq: Seq, tokens: int) -> bool:
+    def holds(self, group: int, seq: Seq, tokens: int, texts: set) -> bool:
+        """Whether a beginning is there, where these texts are."""
         size = self.groups[group][0]
         return all(
-            self.there(group, tuple(seq.text[: (place + 1) * size]))
+            (group, tuple(seq.text[: (place + 1) * size])) in texts
             for place in self.needed(group, tokens)
         )
 
@@ -50,9 +52,13 @@ class HybridEngine(Engine):
             kinds.setdefault(group, []).append(number)
         whole = [kind for kind in kinds if kind[1] == float("inf")]
         first = kinds[(whole or list(kinds))[0]]
-        ends = range(0, seq.target, self.common)
-        hit = max(e for e in ends if all(self.holds(g, seq, e) for g in range(len(self.groups))))
-        longest = max(end for end in ends if all(self.holds(g, seq, end) for g in first))
+        texts = {block.text for block in self.blocks}
+
+        def longest_in(numbers: Iterable[int]) -> int:
+            ends = reversed(range(0, seq.target, self.common))
+            return next(e for e in ends if all(self.holds(g, seq, e, texts) for g in numbers))
+
+        hit, longest = longest_in(range(len(self.groups))), longest_in(first)
         self.junction[seq] = longest if longest > hit else 0
         return hit
 

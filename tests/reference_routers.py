@@ -5,6 +5,7 @@ tokens up to its end. What a router believes is a list of such tuples, and nothi
 """
 
 from collections.abc import Callable
+from functools import cache
 
 from sim.routers.hashing import VIRTUAL_NODES, place_of
 from tests.reference_cache_routers import cache_aware, dynamo
@@ -66,11 +67,16 @@ def power_of_two_choices(world: World) -> Choose:
     return choose
 
 
+@cache
+def place_of_node(number: int, node: int) -> int:
+    return place_of(f"replica {number} node {node}")
+
+
 def ring(world: World, key: str) -> list[int]:
     """Replicas from the place of a key on, clockwise."""
     at = place_of(key)
     nodes = [
-        ((place_of(f"replica {number} node {node}") - at) % 2**64, number)
+        ((place_of_node(number, node) - at) % 2**64, number)
         for number in world.numbers
         for node in range(VIRTUAL_NODES)
     ]

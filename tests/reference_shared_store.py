@@ -69,10 +69,11 @@ class Store:
     def takes_room(self, job: Job) -> bool:
         wanted = [text for text in job.texts if text not in self.chunks]
         self.use(job.texts)
+        own = {*job.texts}
         idle = [
             text
             for text, held in self.chunks.items()
-            if held.written and not held.readers and text not in job.texts
+            if held.written and not held.readers and text not in own
         ]
         lacking = max(0, len(wanted) - (self.room - len(self.chunks)))
         job.texts = wanted

@@ -14,7 +14,7 @@ from sim.settings.scenario import Scenario
 from tests.reference_handovers import Handovers
 from tests.sim import small
 from tests.sim.random_clusters import PLAIN_ROUTERS
-from tests.sim.test_against_reference import compare
+from tests.sim.test_against_reference import compare, exactly
 from workloads.requests import Requests
 
 
@@ -117,5 +117,5 @@ def assert_equal(scenario: Scenario, requests: Requests, stop_s: float = inf) ->
         for name in (*HANDOVER_COLUMNS,)[2:]:
             missing = np.nan if name.endswith("_s") else 0
             value = missing if journey is None else getattr(journey, name)
-            np.testing.assert_equal(got[name], value, err_msg=f"row {row} {name}")
+            exactly(got[name], value, f"row {row} {name}")
     return result

@@ -1,7 +1,7 @@
 """The fast path equals the step-by-step reference simulator, to the bit."""
 
 from collections import Counter
-from math import inf
+from math import copysign, inf, isnan
 
 import numpy as np
 import pytest
@@ -35,16 +35,18 @@ def compare(
     """Compare every column and every step; return both results."""
     result = simulate(scenario, requests, stop_s)
     expected = reference(scenario, requests, stop_s, world)
+    columns = {name: values.tolist() for name, values in result.requests.items()}
     for row, seq in enumerate(expected["seqs"]):
-        got = {name: values[row] for name, values in result.requests.items()}
+        got = {name: values[row] for name, values in columns.items()}
         if requests.users is None and not np.isnan(requests.arrival_s[row]):
             seq.asked_s = float(requests.arrival_s[row])  # known beforehand, whenever one stops
         has_client = scenario.client != NO_CLIENT or bool(requests.waits and scenario.api)
         for name, value in _columns(seq, scenario, stop_s, has_client).items():
-            np.testing.assert_equal(got[name], value, err_msg=f"row {row} {name}")
+            exactly(got[name], value, f"row {row} {name}")
         if "claimed_tokens" in got:
-            np.testing.assert_equal(got["claimed_tokens"], seq.claimed, err_msg=f"row {row}")
-            np.testing.assert_equal(got["metrics_age_s"], np.float32(seq.metrics_age_s))
+            exactly(got["claimed_tokens"], seq.claimed, f"row {row} claimed_tokens")
+            age_s = float(np.float32(seq.metrics_age_s))
+            exactly(got["metrics_age_s"], age_s, f"row {row} metrics_age_s")
     names = ("start_s", "end_s", "decodes", "padding", "chunks", "prefill_tokens")
     steps = result.steps()
     for number, rows in enumerate(expected["steps"]):
@@ -58,6 +60,12 @@ def compare(
         gap for seq in expected["seqs"] for gap in np.diff(seq.token_s).tolist()
     )  # every inter-token latency of the run
     return result, expected
+
+
+def exactly(got: float, expected: float, place: str) -> None:
+    """See that two numbers are the same to the bit, the sign of a zero as well."""
+    equal = got == expected and copysign(1, got) == copysign(1, expected)
+    assert equal or (isnan(got) and isnan(expected)), f"{place}: {got!r}, expected {expected!r}"
 
 
 def _columns(seq: Seq, scenario: Scenario, stop_s: float, has_client: bool) -> dict[str, float]:

@@ -129,7 +129,7 @@ def test_much_is_read_evicted_and_preempted(tier: str, version: str, ahead: bool
         scenario, 150, link_s=1e-4, store_s=8e-5, latency_s=7e-4, writes_back="back" in tier
     )
     rng = np.random.default_rng(7)
-    rows = 240
+    rows = 120
     prompts = rng.integers(20, 90, rows)
     requests = small.requests(
         np.cumsum(rng.exponential(0.0015, rows)).tolist(), prompts.tolist(),

@@ -15,6 +15,7 @@ from experiments.planning.plan.serving_files import winner_study
 from experiments.planning.plan.tables import candidates_table
 from experiments.planning.progress import SearchProgress
 from experiments.planning.trials import Trials
+from experiments.running import capacity
 from experiments.running.local import Local
 from experiments.running.workers import shared_by
 from experiments.study.document import read_raw
@@ -40,6 +41,7 @@ def text(candidates: str = ROLES, ratios: str = "ratios: 2\n") -> str:
         found = found.replace("cluster: {router: least_requests}\n", "")
     if "h100-sxm" in candidates:
         found = found.replace(PRICES, "prices: {h100-sxm: 4}")
+        found = found.replace("{dtype: float16}", "{dtype: float16, max_num_seqs: 16}")
     return found.replace("2000", "500")
 
 
@@ -96,8 +98,9 @@ def test_only_who_computes_prompts_bounds_them(tmp_path: Path) -> None:
     assert min(answers[1], prompts[0]) > 0
 
 
-def test_a_plan_finds_the_ratio(tmp_path: Path) -> None:
+def test_a_plan_finds_the_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pair of counts that would cost less than the answer was bounded, or missed."""
+    monkeypatch.setattr(capacity, "REQUESTS", 1_000)  # bounds need no third digit
     candidates = ROLES.replace("  - [{name: all, gpu: h100-sxm}]\n", "")
     plan = read_plan(read_raw(study(tmp_path, text(candidates, "ratios: 3\n"))))
     trials = Trials(tmp_path, Local(1), SearchProgress())

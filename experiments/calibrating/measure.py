@@ -6,7 +6,6 @@ computes it, tokens come back to the host, the scheduler and the recorder accoun
 
 import time
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +29,10 @@ EVERY_BATCH = 16
 """Up to this many rows each number is measured."""
 MOST_REPEATS = 16
 """Turns of one shape at which its median is good enough."""
+PROBED_ROWS = 2048
+"""Of the square matrices whose product tells what a device computes at most."""
+PROBED_BYTES = 2**28
+"""Of the read that tells its bandwidth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +231,10 @@ def probe_device(device: torch.device, dtype: torch.dtype) -> Gpu:
     These only anchor the roofline; the fitted efficiencies are relative to them.
     """
     compute = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
-    square = torch.randn(2048, 2048, device=device, dtype=dtype)
-    flops_per_s = 2 * prod((2048, 2048, 2048)) / _best_s(lambda: square @ square, device)
-    many = torch.zeros(2**26, device=device, dtype=torch.float32)
-    bytes_per_s = 4 * 2**26 / _best_s(lambda: many.sum(), device)
+    square = torch.randn(PROBED_ROWS, PROBED_ROWS, device=device, dtype=dtype)
+    flops_per_s = 2 * PROBED_ROWS**3 / _best_s(lambda: square @ square, device)
+    many = torch.zeros(PROBED_BYTES // 4, device=device, dtype=torch.float32)
+    bytes_per_s = PROBED_BYTES / _best_s(lambda: many.sum(), device)
     if device.type == "cuda":
         memory, name = torch.cuda.get_device_properties(device).total_memory, "cuda"
         name = torch.cuda.get_device_name(device)
@@ -246,7 +249,10 @@ def probe_device(device: torch.device, dtype: torch.dtype) -> Gpu:
             "memory_bytes": memory,
             "bandwidth_bytes_per_s": bytes_per_s,
             "peak_flops_per_s": {compute: flops_per_s},
-            "sources": {"all": "probed: a 2048-cube matrix product and a 256 MiB read"},
+            "sources": {
+                "all": f"probed: a {PROBED_ROWS}-cube matrix product and a "
+                f"{PROBED_BYTES // 2**20} MiB read"
+            },
         }
     )
 

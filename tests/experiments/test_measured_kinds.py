@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from experiments.calibrating import measure
 from experiments.cli import calibrate, run
 from experiments.reporting.page.base import data_of
 from hardware.calibration import load_calibration
@@ -43,6 +45,15 @@ CACHING = (
     + MEASURING
     + "prompt_tokens: [5, 40]\noutput_tokens: 10\nrepeats: 1\n"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_small_probe() -> Iterator[None]:
+    """Peaks of the device, which only anchor what is fitted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "PROBED_ROWS", 256)
+        patch.setattr(measure, "PROBED_BYTES", 2**22)
+        yield
 
 
 def written(folder: Path) -> Path:

@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from sim.routers.registry import reads_caches
+from sim.routers.registry import ROUTERS, reads_caches
 from sim.routers.scorers import SCORERS
 from sim.settings.cluster_config import ClientConfig
+from sim.settings.registry import ORDERS, POLICIES
 from sim.settings.scenario import Scenario
 from tests.sim import small
 from workloads.generate import generate
@@ -16,23 +17,22 @@ from workloads.prefixes import block_prefixes, prompt_prefixes
 from workloads.requests import After, Prefixes, Requests
 from workloads.workload import Workload
 
-SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
+SCHEDULERS = tuple(POLICIES)
 GROUPS = (
     (None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (12, small.STATE),
     (None, small.SCAN), (None, small.CHUNK, small.CHUNK), (small.CHUNK, 9, None),
 )  # fmt: skip
 """Windows of layers that do not keep equally much."""
-PLAIN_ROUTERS = (
-    "round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices",
-    "session_affinity", "consistent_hashing", "bounded_consistent_hashing", "prefix_hash",
-)  # fmt: skip
+CACHE_ROUTERS = ("cache_aware", "llm_d", "dynamo")
+PLAIN_ROUTERS = tuple(name for name in ROUTERS if name not in CACHE_ROUTERS)
+"""Whoever is not here has no naive twin either, and fails."""
 
 
 @st.composite
 def routers(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
     """Any router, with any settings: small numbers, so that they come into play."""
     some = st.sampled_from
-    name = draw(some([*PLAIN_ROUTERS, *["cache_aware", "llm_d", "dynamo"] * 3]))
+    name = draw(some([*PLAIN_ROUTERS, *CACHE_ROUTERS * 3]))
     settings: dict[str, object] = {}
     if name == "bounded_consistent_hashing":
         settings = {"max_load_skew": draw(some([1.0, 1.5]))}
@@ -122,7 +122,7 @@ def scenarios(draw: st.DrawFn, windows: tuple[int | None, ...] | None = None) ->
         prefix_cache_retention_interval=retention,
         async_scheduling=scheduler == "chunked_prefill" and draw(st.booleans()),
         idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
-        order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
+        order=draw(st.sampled_from([*ORDERS])),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_seqs + draw(st.integers(0, 80)),
         long_prefill_token_threshold=draw(st.sampled_from([0, 0, 7, 16])),

@@ -10,6 +10,7 @@ from sim.recording.handovers import HANDOVER_COLUMNS
 from sim.recording.result import Result
 from sim.settings.cluster_config import ClientConfig
 from sim.settings.kv_transfer import KvTransferConfig
+from sim.settings.registry import ORDERS
 from sim.settings.scenario import Scenario
 from tests.reference_handovers import Handovers
 from tests.sim import small
@@ -79,7 +80,7 @@ def disaggregated(
             enable_prefix_caching=caching,
             async_scheduling=draw(st.booleans()),
             idle_start_s=draw(whole([0.0, 0.0, 2e-3])),
-            order=draw(whole(["fcfs", "shortest_prompt", "priority"])),
+            order=draw(whole([*ORDERS])),
             max_num_seqs=seats,
             max_num_batched_tokens=seats + draw(st.integers(0, 80)),
             long_prefill_token_threshold=draw(whole([0, 0, 7])),

@@ -14,6 +14,7 @@ from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.machines import priced_machine
 from sim.settings.cluster_config import ClientConfig
+from sim.settings.registry import ORDERS
 from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
@@ -66,7 +67,7 @@ def drafting(
         enable_prefix_caching=small.STATE not in windows and draw(st.booleans()),
         async_scheduling=ahead,
         idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
-        order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
+        order=draw(st.sampled_from([*ORDERS])),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_seqs + draw(st.integers(7, 80)),
         long_prefill_token_threshold=draw(st.sampled_from([0, 0, 0, 6, 16])),

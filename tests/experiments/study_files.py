@@ -1,12 +1,16 @@
 """A study small enough to simulate in milliseconds, and ways to run it."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from experiments.cli.headroom import main as any_command
 from experiments.cli.run import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +68,22 @@ def start_cli(*argv: object, cwd: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+class Done(NamedTuple):
+    """What a command said, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def headroom(*words: object) -> Done:
+    """Run any command in this process, from the root of the checkout."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(ROOT), redirect_stdout(out), redirect_stderr(err):
+        status = any_command([str(word) for word in words])
+    return Done(status, out.getvalue(), err.getvalue())
 
 
 def tables_of(folder: Path) -> dict[str, bytes]:

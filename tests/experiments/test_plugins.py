@@ -7,7 +7,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from study_files import ROOT, SMALL, refused, run_cli, start_cli, tables_of, write_study
+from study_files import (
+    ROOT,
+    SMALL,
+    headroom,
+    refused,
+    run_cli,
+    start_cli,
+    tables_of,
+    write_study,
+)  # fmt: skip
 
 from experiments import load_study, run_study
 from experiments.running import workers
@@ -280,26 +289,25 @@ def test_an_example_is_forty_lines_runs_and_keeps_the_rules(example: Path, tmp_p
         "--set", "workload.num_requests=50", "--seeds", "1", "--no-figures",
     )  # fmt: skip
     for words in (run, ("check", example, "--cases", "20")):
-        process = headroom(*words)
-        assert process.returncode == 0, process.stderr
+        done = headroom(*words)
+        assert done.status == 0, done.err
     assert (tmp_path / "out/summary.csv").is_file()
-    assert " that keeps " in process.stdout
+    assert " that keeps " in done.out
 
 
-def headroom(*words: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "experiments", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_check_says_which_class_breaks_which_rule(tmp_path: Path) -> None:
+def test_check_is_a_command_and_says_which_class_breaks_which_rule(tmp_path: Path) -> None:
     _, module = folder_with(tmp_path)
-    process = headroom("check", module, "Stuck", "LongestPrompt", "--cases", "5")
+    words = ["check", module, "Stuck", "LongestPrompt", "--cases", "5"]
+    process = subprocess.run(
+        [sys.executable, "-m", "experiments", *map(str, words)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert process.returncode == 1
     stuck, longest = process.stdout.splitlines()
     assert stuck.startswith("Stuck: a scheduler that breaks a rule: never stuck: ")
     assert longest.startswith("LongestPrompt: an order that keeps ")
-    process = headroom("check", module, "Reversed", "--set", "most=3", "--cases", "5")
-    assert process.returncode == 0, process.stdout
+    done = headroom("check", module, "Reversed", "--set", "most=3", "--cases", "5")
+    assert done.status == 0, done.out
 
 
 @pytest.mark.parametrize(
@@ -313,9 +321,9 @@ def test_what_check_does_not_understand(
     words: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
     _, module = folder_with(tmp_path)
-    process = headroom("check", module, *words)
-    assert (process.returncode, process.stdout) == (2, "")
-    assert expected in process.stderr
+    done = headroom("check", module, *words)
+    assert (done.status, done.out) == (2, "")
+    assert expected in done.err
 
 
 def test_a_router_of_one_s_own_is_split_as_it_says_and_stays_in_range(

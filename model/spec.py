@@ -140,7 +140,8 @@ def _typo(name: str) -> str:
     """
 
     def shape(text: str) -> list[object]:
-        return [text.count("-"), *(character for character in text if character.isdigit())]
+        # Letters at a number are part of it (3n, e4b); a word before it may be misspelled.
+        return [text.count("-"), *re.findall(r"(?<![a-z])[a-z]{0,2}\d+[a-z]*|\d+[a-z]*", text)]
 
     plain = plain_name(name)
     alike = [one for one in catalogue() if shape(one) == shape(plain)]

@@ -17,6 +17,8 @@ from model.spec import (
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("google/gemma-3n-E4B-it", "nor a path that exists, expected a path to a config.json or"),
+        ("qwne3-8b", r"did you mean qwen3-8b\?"),
         ("lama-3-8b", r"did you mean llama-3-8b\? Expected a path to a config.json or one of"),
         (
             "meta-llama/Meta-Llama-3-71B-Instruct",

@@ -155,7 +155,8 @@ def gemma4(vision: Config) -> int:
     """Count Gemma 4's tower: gated MLPs, four RMSNorms a layer and norms of queries and keys."""
     hidden, inner = whole(vision, "hidden_size", 768), whole(vision, "intermediate_size", 3072)
     layers, patch = whole(vision, "num_hidden_layers", 16), side(vision, "patch_size", 16)
-    head = whole(vision, "head_dim", 64)
+    head, heads = whole(vision, "head_dim", 64), whole(vision, "num_attention_heads", 12)
+    kv_heads = whole(vision, "num_key_value_heads", 12)
     rows = 2 * whole(vision, "position_embedding_size", 10240)
     each = blocks(
         layers,
@@ -164,7 +165,8 @@ def gemma4(vision: Config) -> int:
         gated=True,
         attention_biases=0,
         mlp_bias=False,
-        more=2 * head,
+        # Heads need not be as wide as the stream.
+        more=2 * head + 2 * hidden * ((heads + kv_heads) * head - 2 * hidden),
     )
     return patches(hidden, patch, bias=False) + rows * hidden + each
 

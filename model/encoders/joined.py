@@ -28,6 +28,13 @@ def _tower(vision: Config) -> int:
     return images.TOWERS[kind](vision)
 
 
+def _given(config: Config, usual: Config) -> Config:
+    """What a file says of its tower, without what is usual for the tower's own type; of a file that
+    says nothing, what is usual for the wrapper."""
+    given = nested(config, "vision_config")
+    return {"model_type": usual["model_type"], **given} if given else usual
+
+
 def _hidden(config: Config) -> int:
     return whole(config, "hidden_size")
 
@@ -40,11 +47,10 @@ def _features(config: Config) -> int:
 
 def llava(config: Config, text: Config) -> int:
     """A tower of CLIP or Pixtral, and two matrices behind it."""
-    vision = {**CLIP_L, **nested(config, "vision_config")}
-    if vision["model_type"] == "pixtral":
-        vision = {"image_size": 1024, "patch_size": 16, **nested(config, "vision_config")}
+    vision = _given(config, CLIP_L)
+    usual = 1024 if vision["model_type"] == "pixtral" else 768
     biased, hidden = flag(config, "multimodal_projector_bias", True), _hidden(text)
-    wide = whole(vision, "hidden_size", 1024) * _features(config)
+    wide = whole(vision, "hidden_size", usual) * _features(config)
     projector = linear(wide, hidden, bias=biased) + linear(hidden, hidden, bias=biased)
     return _tower(vision) + projector
 
@@ -56,7 +62,7 @@ def llava_next(config: Config, text: Config) -> int:
 
 def mistral3(config: Config, text: Config) -> int:
     """Pixtral, patches merged and normed, and two matrices."""
-    vision = {**PIXTRAL, **nested(config, "vision_config")}
+    vision = _given(config, PIXTRAL)
     wide, hidden = whole(vision, "hidden_size", 1024), _hidden(text)
     biased = flag(config, "multimodal_projector_bias", False)
     merged = whole(config, "spatial_merge_size", 2) ** 2

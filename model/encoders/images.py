@@ -236,7 +236,7 @@ def sam(vision: Config) -> int:
 def ernie(vision: Config) -> int:
     """Count ERNIE 4.5's tower: Qwen2-VL's without its merger, a norm behind."""
     hidden, layers = whole(vision, "hidden_size", 1280), whole(vision, "depth", 32)
-    inner = whole(vision, "intermediate_size", 4 * hidden)
+    inner = whole(vision, "intermediate_size", 5120)
     tower = patches(hidden, side(vision, "patch_size", 14), bias=False) + layernorm(hidden)
     return tower + blocks(layers, hidden, inner)
 

@@ -213,18 +213,17 @@ def llava_onevision(config: Config, text: Config) -> int:
     vision = {
         "model_type": "siglip_vision_model", "vision_use_head": False, "hidden_size": 1152,
         "intermediate_size": 4304, "num_hidden_layers": 26, "image_size": 384, "patch_size": 14,
-        **nested(config, "vision_config"),
     }  # fmt: skip
-    return llava_next({"vision_feature_layer": -1, **config, "vision_config": vision}, text)
+    given = {"vision_config": _given(config, vision)}
+    return llava_next({"vision_feature_layer": -1, **config, **given}, text)
 
 
 def idefics3(config: Config, text: Config) -> int:
     """A tower like SigLIP's; a matrix behind joins patches."""
-    vision = {"vision_use_head": False, **nested(config, "vision_config")}
-    factor = whole(config, "scale_factor", 2)
-    patch = {"patch_size": 32, **vision}
-    wide = whole(vision, "hidden_size", 1152) * factor**2
-    return images.siglip(patch) + linear(wide, _hidden(text), bias=False)
+    usual = {"vision_use_head": False, "hidden_size": 1152, "patch_size": 32}
+    vision = {**usual, **nested(config, "vision_config")}
+    wide = whole(vision, "hidden_size") * whole(config, "scale_factor", 2) ** 2
+    return images.siglip(vision) + linear(wide, _hidden(text), bias=False)
 
 
 def paligemma(config: Config, text: Config) -> int:

@@ -37,6 +37,17 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "vision_config": {"model_type": "pixtral", "num_hidden_layers": 2},
         },
     ),
+    "idefics3, what its tower's type leaves out": (
+        "idefics3",
+        {"text_config": LLAMA, "vision_config": {"num_hidden_layers": 2, "image_size": 64}},
+    ),
+    "llava_onevision, what its tower's type leaves out": (
+        "llava_onevision",
+        {
+            "text_config": {"model_type": "qwen2", **TEXT},
+            "vision_config": {"model_type": "siglip_vision_model", "num_hidden_layers": 2},
+        },
+    ),
     "gemma4, narrow heads": (
         "gemma4",
         {

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.model.omni_cases import OMNI
+from tests.model.tower_cases import TOWERS
 from tests.model.wrapper_shapes import DEEP, LLAMA, MLA, MOE, QWEN3, ROUTED, TEXT, TOWER
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -23,38 +24,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "text_config": {"model_type": "mistral", **TEXT},
             "vision_config": {**TOWER, "model_type": "pixtral", "head_dim": 12},
             "vision_feature_layer": -1,
-        },
-    ),
-    "llava, what its tower's type leaves out": (
-        "llava",
-        {"text_config": LLAMA, "vision_config": {"model_type": "clip_vision_model"}},
-    ),
-    "mistral3, what its tower's type leaves out": (
-        "mistral3",
-        {
-            "tie_word_embeddings": False,
-            "text_config": {"model_type": "ministral3", **TEXT},
-            "vision_config": {"model_type": "pixtral", "num_hidden_layers": 2},
-        },
-    ),
-    "idefics3, what its tower's type leaves out": (
-        "idefics3",
-        {"text_config": LLAMA, "vision_config": {"num_hidden_layers": 2, "image_size": 64}},
-    ),
-    "llava_onevision, what its tower's type leaves out": (
-        "llava_onevision",
-        {
-            "text_config": {"model_type": "qwen2", **TEXT},
-            "vision_config": {"model_type": "siglip_vision_model", "num_hidden_layers": 2},
-        },
-    ),
-    "gemma4, narrow heads": (
-        "gemma4",
-        {
-            "text_config": {"model_type": "gemma4_text", **TEXT, "hidden_size_per_layer_input": 0,
-                            "num_kv_shared_layers": 0},
-            "vision_config": {**TOWER, "head_dim": 8, "num_key_value_heads": 2},
-            "audio_config": None,
         },
     ),
     "llava_next": (
@@ -330,6 +299,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     **OMNI,
+    **TOWERS,
     "glmasr": (
         "glmasr",
         {

@@ -30,6 +30,8 @@ def find_study(name_or_path: str | Path) -> Path:
     what = "is a folder, expected a file" if path.is_dir() else "does not exist"
     if not path.is_dir() and path.exists():
         what = "is no regular file"
+    if str(name_or_path) == "-":
+        raise StudyError.of("study -: expected a file; what comes through a pipe is /dev/stdin")
     beside = closest(path.name, (each.name for each in path.absolute().parent.glob("*.yaml")))
     if beside and not path.exists() and path.suffix:
         what += f" (there is {beside})"

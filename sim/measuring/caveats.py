@@ -11,6 +11,8 @@ EXTRAPOLATED = "prices are extrapolated"
 """How the caveat begins that tells of a run outside the range of its calibration."""
 SATURATED = "saturated"
 """How the one begins that tells of a queue without bound."""
+WHY_REJECTED = "longer than max_model_len, or than the KV cache"
+"""Nothing else is refused on arrival."""
 
 
 def caveats(values: Mapping[str, float], calibration: Calibration | None = None) -> list[str]:
@@ -27,21 +29,25 @@ def caveats(values: Mapping[str, float], calibration: Calibration | None = None)
     notes += _too_short(values)
     measured = values.get("measured_requests", float("inf"))
     thin = [f"p{percent}" for percent in unsupported(measured)]
-    if thin:
+    if measured == 0:
+        notes.append("no measured request was answered: there are no latencies")
+    elif thin:
         names = " and ".join(filter(None, (", ".join(thin[:-1]), thin[-1])))
-        notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {int(measured)} requests")
-    for name in ("unfinished", "rejected"):
-        if values[name] > 0:
-            count = int(values[name])
-            notes.append(f"{count} request{'s' if count > 1 else ''} {name}")
+        notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {_counted(measured)}")
+    if values["unfinished"] > 0:
+        notes.append(f"{_counted(values['unfinished'])} unfinished")
+    if values["rejected"] > 0:
+        notes.append(f"{_counted(values['rejected'])} rejected: {WHY_REJECTED}")
     if values["timed_out"] > 0:
-        count = int(values["timed_out"])
-        notes.append(
-            f"{count} request{'s' if count > 1 else ''} timed out: latencies are of the others"
-        )
+        others = ": latencies are of the others" if measured else ""
+        notes.append(f"{_counted(values['timed_out'])} timed out{others}")
     if calibration is not None:
         notes += _outside(values, calibration)
     return notes
+
+
+def _counted(requests: float) -> str:
+    return f"{int(requests)} request{'' if int(requests) == 1 else 's'}"
 
 
 def _too_short(values: Mapping[str, float]) -> list[str]:
@@ -49,7 +55,9 @@ def _too_short(values: Mapping[str, float]) -> list[str]:
     notes = []
     part = values.get("service_per_window", float("nan"))
     if part * SERVICE_TIMES > 1:
-        times = "0 s" if isinf(part) else f"less than {ceil(1 / part)} x the mean time in service"
+        factor = 0 if isinf(part) else ceil(1 / part)
+        times = f"less than {f'{factor} x ' * (factor > 1)}the mean time in service"
+        times = times if factor else "0 s"
         notes.append(
             f"the run is short: its window is {times}, so rates are of a system still filling up"
         )

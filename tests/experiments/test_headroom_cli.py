@@ -122,6 +122,7 @@ def test_what_a_plain_installation_leaves_out_is_named(
     [
         (["study.yaml", "--dryrun"], "--dryrun; did you mean --dry-run?; --help shows"),
         (["study.yaml", "--plugin", "study.yaml"], "study.yaml: expected a file such as my_module"),
+        (["-"], "study -: expected a file; what comes through a pipe is /dev/stdin"),
         (["stuty.yaml"], "study stuty.yaml does not exist (there is study.yaml), and no bundled"),
     ],
 )

@@ -140,7 +140,7 @@ def test_caveats() -> None:
     for part, words in (
         (0.34, "less than 3 x the mean time in service"),
         (0.6, "less than 2 x the mean time in service"),
-        (40.0, "less than 1 x the mean time in service"),
+        (40.0, "less than the mean time in service"),
         (math.inf, "0 s"),
     ):
         values = {**clean, "service_per_window": part, "saturated": math.nan}
@@ -153,9 +153,15 @@ def test_caveats() -> None:
         "saturated: the queue grows without bound, so latencies are of no steady state",
         "p90, p95 and p99 rest on 99 requests",
         "3 requests unfinished",
-        "2 requests rejected",
+        "2 requests rejected: longer than max_model_len, or than the KV cache",
         "1 request timed out: latencies are of the others",
     ]
+    assert caveats({**clean, "measured_requests": 0.0, "rejected": 1.0, "timed_out": 3.0}) == [
+        "no measured request was answered: there are no latencies",
+        "1 request rejected: longer than max_model_len, or than the KV cache",
+        "3 requests timed out",
+    ]
+    assert caveats({**clean, "measured_requests": 1.0})[0].endswith(" rest on 1 request")
     assert unsupported(199) == [95, 99]
 
 

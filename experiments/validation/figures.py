@@ -88,12 +88,19 @@ def log_spread(draws: Sequence[float]) -> float:
     return float(np.std(np.log(draws), ddof=1)) if min(draws) > 0 else float("nan")
 
 
-def stalls_of(metric: str) -> float:
+def stalls_of(metric: str, gpu: str) -> float:
     """Return by how much a figure may be longer, and never shorter, for what hosts do that nobody
-    simulates: a standard error of the logarithm. 0 but of the highest percentiles of TTFT."""
+    simulates: a standard error of the logarithm.
+
+    0 but of the highest percentiles of TTFT, and of all of it on servers of another GPU than the
+    constants were fitted on, whose host is another one as well.
+    """
     name, _, percent = metric.removesuffix("_ms").partition("_p")
-    reaches = name == "ttft" and percent.isdigit() and int(percent) >= TAIL
-    return vllm().price_error.tail if reaches else 0.0
+    if name.partition("_")[0] != "ttft":
+        return 0.0
+    error = vllm().price_error
+    reaches = percent.isdigit() and int(percent) >= TAIL
+    return error.tail if reaches or gpu not in error.fitted_on else 0.0
 
 
 def _samples(column: dict[str, Floats], answered: Mask) -> dict[str, Floats]:

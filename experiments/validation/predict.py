@@ -251,7 +251,7 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
             ]
             lone = math.fsum(one.spreads.get(name, 0.0) for one in of_seeds) / len(of_seeds)
             of_each = [one.values[name] for one in of_seeds]
-            values[name] = _interval(of_each, of_draws, lone, stalls_of(name))
+            values[name] = _interval(of_each, of_draws, lone, stalls_of(name, task.setup.gpu.name))
         grew = sum(one.queue_grew for one in of_seeds) * 2 > len(of_seeds)
         predictions.append(
             Prediction(

@@ -4,8 +4,8 @@ A table of kernel times becomes a few compact surfaces; where nothing was measur
 roofline at the share of the nearest node. Prices are those of an engine, which finds neither
 weights nor KV cache in the L2 cache, since a whole model has passed through it since the last time.
 
-Not covered: matrix products narrower than the first node; head dimensions other than 128 are taken
-to reach the same shares.
+Not covered: matrix products narrower than the first node, but for routers
+(``hardware.prices.routers``); head dimensions other than 128 are taken to reach the same shares.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from hardware.gpu import Gpu
 from hardware.prices.deep_gemm import tiled_s
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels, Numbers
+from hardware.prices.routers import along_inputs_s, narrow_s
 from hardware.prices.surface import Surface
 from hardware.roofline import operator_s
 from model.operators import F, Operator
@@ -179,12 +180,13 @@ class Kernels(BaseModel):
         if self.tiles(operator):
             return tiled_s(operator, gpu, whole_room=self.tiled_experts == "all")
         if operator.compute == "fp32" and "bf16" in gpu.peak_flops_per_s:
-            # No table has it: as long as in 16 bits, and at least what its own roofline says.
+            # No table has it: as long as in 16 bits, and at least what its own bounds say.
             halves = operator.weight_bytes / 2, operator.activation_bytes / 2
             narrow = replace(
                 operator, compute="bf16", weight_bytes=halves[0], activation_bytes=halves[1]
             )
-            return np.maximum(self.gemm_s(narrow, gpu), product_bound_s(operator, gpu))
+            own_s = product_bound_s(operator, gpu) + along_inputs_s(rows, k, gpu)
+            return np.maximum(self.gemm_s(narrow, gpu), own_s)
         bound_s = product_bound_s(operator, gpu)
         if operator.groups > 1 and self.experts:
             each = np.maximum(rows, 1e-9) / operator.groups
@@ -194,6 +196,7 @@ class Kernels(BaseModel):
         else:
             surface = nearest(self.gemm, operator.compute, operator.stored)
             share = surface(m=np.maximum(rows, 1.0), n=n, k=k)
+            return np.maximum(bound_s / share, narrow_s(operator, surface, gpu))
         return np.asarray(bound_s / share)
 
     def reduces(self, ranks: int) -> bool:

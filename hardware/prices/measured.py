@@ -6,6 +6,7 @@ from math import log2
 import numpy as np
 import numpy.typing as npt
 
+from hardware.arithmetic import DATA_CENTER_BLACKWELL
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.links.interconnect import all_reduce_s, servers
@@ -118,7 +119,7 @@ class Measured:
         own = kernel.kind in self.kernels.mixers
         if kernel.heads > kernel.kv_heads:
             reached = reached * self.calibration.attention_decode_bytes
-            if numbers.kv_bytes < 2.0 and not own:
+            if numbers.kv_bytes < 2.0 and not own and not self._reads_fp8:
                 reached = reached * self.calibration.attention_decode_small_cache
         per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)
         starts = layers * (1.0 if own else self.calibration.attention_decode_start)
@@ -174,6 +175,12 @@ class Measured:
             past_s=self._made_again_s(mixer, share),
         )
         return chunks if kernel.position_numbers else StateChunks(chunks)
+
+    @property
+    def _reads_fp8(self) -> bool:
+        """Whether attention computes with a cache in fp8 as it is, as TensorRT-LLM's kernels for
+        Blackwell do: the constant is of those of Hopper (FlashAttention 3)."""
+        return int(self.gpu.compute_capability or 0) == DATA_CENTER_BLACKWELL
 
     def _decode_table(self, kernel: Kernel, share: Share) -> DecodeKernel:
         own = self.kernels.mixers.get(kernel.kind)

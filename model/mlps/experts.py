@@ -12,6 +12,9 @@ from model.operators import NORM_FLOPS, F, Operator
 from model.quantization.scheme import Scheme
 from model.share import Share
 
+ROUTER, SHARED_GATE = "router", "shared_expert_gate"
+CHOOSES = (ROUTER, SHARED_GATE)
+"""Matrices that decide who computes, and how much of it counts."""
 ACTIVATES, ADDS_UP = "experts_act", "experts_sum"
 """Between an expert's matrices, and behind them: part of what tables of experts time."""
 EXPERT_OPERATORS = ("experts", ACTIVATES, ADDS_UP)
@@ -100,7 +103,7 @@ class Experts:
         copies, used = self.held, min(self.per_token, self.held)
         shared = self.shared.matrices if self.shared else ()
         choices = repeated(self.num_experts + self.idle_choices)
-        gate = (Matrix("shared_expert_gate", (repeated(1),), hidden, quantized=False),)
+        gate = (Matrix(SHARED_GATE, (repeated(1),), hidden, quantized=False),)
         shrinks = self.latent_quantized
         latent = (
             Matrix("latent_down", (inner,), hidden, quantized=shrinks),
@@ -111,7 +114,7 @@ class Experts:
             *shared,
             Matrix("experts", ups, inner, bias=self.bias, copies=copies, used=used),
             Matrix("experts", (inner,), width, bias=self.bias, copies=copies, used=used),
-            Matrix("router", (choices,), hidden, bias=self.router_bias, quantized=False),
+            Matrix(ROUTER, (choices,), hidden, bias=self.router_bias, quantized=False),
             *(gate if self.shared_gate else ()),
             *(latent if self.latent else ()),
         )
@@ -142,7 +145,7 @@ class Experts:
         # The sum reads the outputs of every pair and writes one row per token.
         sum_moved = 1 + self.ranks / self.per_token
         operators = [
-            *self._routed(share.products(named["router"], rows), rows, share),
+            *self._routed(share.products(named[ROUTER], rows), rows, share),
             *(share.products(named["latent_down"], rows) if self.latent else ()),
             *(
                 self._products(rows, share, scheme, count)
@@ -159,7 +162,7 @@ class Experts:
         if self.shared is not None:
             operators += self.shared.operators(rows, share)
         if self.shared_gate:
-            operators += share.products(named["shared_expert_gate"], rows)
+            operators += share.products(named[SHARED_GATE], rows)
         return operators
 
     def _routed(self, products: list[Operator], rows: F, share: Share) -> list[Operator]:

@@ -84,7 +84,7 @@ class Checkout:
 @pytest.fixture
 def following(tmp_path: Path) -> Callable[[str], Checkout]:
     def follow(recipe: str) -> Checkout:
-        ignored = shutil.ignore_patterns("__pycache__", "*.so", "compiled.sha256")
+        ignored = shutil.ignore_patterns("*.so", "compiled.sha256")
         for room in ROOMS:
             shutil.copytree(ROOT / room, tmp_path / room, ignore=ignored)
         shutil.copy(ROOT / "pyproject.toml", tmp_path)

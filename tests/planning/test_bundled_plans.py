@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from experiments.planning.plan import finding
 from experiments.planning.plan.demand import Demand
 from experiments.planning.plan.finding import Finder, PlanFound
 from experiments.planning.plan.problem import Problem
@@ -15,6 +16,7 @@ from experiments.planning.plan.serving_files import winner_study, write_winner
 from experiments.planning.plan.words import title
 from experiments.planning.progress import SearchProgress
 from experiments.planning.trials import Trials
+from experiments.running import capacity
 from experiments.running.api import load_study, run_study
 from experiments.running.local import Local
 from experiments.running.workers import shared_by
@@ -52,7 +54,11 @@ def test_every_bundled_plan_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", SMALLER)
-def test_the_winner_alone_gives_the_figures_of_the_plan(tmp_path: Path, name: str) -> None:
+def test_the_winner_alone_gives_the_figures_of_the_plan(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "REQUESTS", 1_000)  # bounds need no third digit
+    monkeypatch.setattr(finding, "HALF_WIDTH", 0.5)  # nobody looks at how much more is held
     smaller = [override(key, value, key) for key, value in {**FEW, **SMALLER[name]}.items()]
     plan = read_plan(read_raw(bundled_studies()[name], smaller))
     trials = Trials(tmp_path, Local(1), SearchProgress())

@@ -4,12 +4,14 @@ As it loads, it works out which keywords ``set`` of each kind of artist takes, a
 docstrings: more than a quarter of the time that it takes. Whoever loads it here reads none of them.
 """
 
+from importlib import import_module
+
 from matplotlib import artist as artists
 
 _described = artists.kwdoc
 artists.kwdoc = lambda artist: ""
 try:
-    import matplotlib.ticker  # noqa: F401
+    import_module("matplotlib.ticker")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 finally:

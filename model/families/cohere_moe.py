@@ -1,5 +1,6 @@
 """``model_type: cohere2_moe``: attention beside experts, windows, and some dense layers before."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveFloat, model_validator
@@ -9,6 +10,7 @@ from model.families.windowed import FULL, SLIDING
 from model.families.windowed_moe import WindowedMoeKeys, names_of
 from model.mlps.dense import Dense
 from model.mlps.mlp import Mlp
+from model.norm import Norm
 
 
 class Cohere2MoeKeys(WindowedMoeKeys):
@@ -45,10 +47,9 @@ class Cohere2MoeKeys(WindowedMoeKeys):
         own = {"rms_norm_eps": usual if rms is None else rms, "layer_norm": rms is None}
         return {**given, **own, "moe_intermediate_size": width, "n_shared_experts": shared or 0}
 
-    @property
-    def norm_kind(self) -> str:  # type: ignore[override]
-        """Of all norms."""
-        return "layernorm" if self.layer_norm else "rmsnorm"
+    def norm(self) -> Norm:
+        """Return the norm of the family, which is no RMSNorm in files that say so."""
+        return replace(super().norm(), kind="layernorm" if self.layer_norm else "rmsnorm")
 
     @property
     def kinds(self) -> list[str]:

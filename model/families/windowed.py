@@ -1,7 +1,7 @@
 """What families have in common whose layers attend a window, but for every so many of them."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import NonNegativeInt, field_validator, model_validator
 
@@ -64,9 +64,13 @@ class WindowedKeys(LlamaKeys):
             return [FULL] * self.num_hidden_layers
         return [FULL if (i + 1) % every == 0 else SLIDING for i in range(self.num_hidden_layers)]
 
+    def rotates(self, kind: str) -> bool:
+        """Whether a kind of layers has rotary positions."""
+        return kind in self.rotated
+
     def rotary_at(self, kind: str, config: Config) -> Rotary | None:
         """Return the rotation of a kind of layers."""
-        if kind not in self.rotated:
+        if not self.rotates(kind):
             return None
         own = for_kind(config, kind)
         nested = own.get("rope_parameters")
@@ -91,7 +95,7 @@ class WindowedKeys(LlamaKeys):
         """Return the attention of a layer, with what is its own."""
         heads, kv_heads = self.num_attention_heads, self.kv_heads
         width = (heads + kv_heads) * self.width_of_head
-        usual: dict[str, object] = {
+        parts: dict[str, Any] = {
             "hidden_size": self.hidden_size,
             "num_heads": heads,
             "num_kv_heads": kv_heads,
@@ -101,7 +105,7 @@ class WindowedKeys(LlamaKeys):
             "qk_norm": self.qk_norm,
             "qk_norm_numbers": width if self.qk_norm and self.wide_qk_norm else None,
         }
-        return Attention(**{**usual, **changes})  # type: ignore[arg-type]
+        return Attention(**parts | changes)
 
     def mlp_at(self, place: int) -> Mlp:
         """Return the MLP of a layer."""
@@ -112,13 +116,17 @@ class WindowedKeys(LlamaKeys):
         places = range(self.num_hidden_layers)
         return [(self.mixer_at(place, config), self.mlp_at(place)) for place in places]
 
+    def norm(self) -> Norm:
+        """Return the norm around the parts of every layer, and behind the last."""
+        return Norm(self.norm_kind, self.rms_norm_eps, self.hidden_size, self.norm_vectors)
+
     def longest(self, config: Config) -> int:
         """Return the longest prompt plus output."""
         return longest_request(config, self.max_position_embeddings)
 
     def decoder(self, name: str, architecture: str, config: Config) -> DecoderSpec:
         """See ``Keys``."""
-        norm = Norm(self.norm_kind, self.rms_norm_eps, self.hidden_size, self.norm_vectors)
+        norm = self.norm()
         return DecoderSpec(
             name=name,
             architecture=architecture,

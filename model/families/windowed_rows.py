@@ -6,7 +6,7 @@ from pydantic import Field, PositiveFloat
 
 from model.families.keys import Family, PositiveInt
 from model.families.llama import NAMES
-from model.families.windowed import FULL, SLIDING, WindowedKeys
+from model.families.windowed import SLIDING, WindowedKeys
 
 
 class Cohere2Keys(WindowedKeys):
@@ -41,10 +41,9 @@ class Exaone4Keys(WindowedKeys):
     rms_norm_eps: PositiveFloat = 1e-5
     num_key_value_heads: PositiveInt | None = Field()
 
-    @property
-    def rotated(self) -> tuple[str, ...]:  # type: ignore[override]
-        """All layers have positions where none has a window."""
-        return (SLIDING,) if SLIDING in self.kinds else (SLIDING, FULL)
+    def rotates(self, kind: str) -> bool:
+        """Layers with windows; all layers where none has one."""
+        return kind == SLIDING or SLIDING not in self.kinds
 
 
 FAMILIES = {

@@ -46,7 +46,8 @@ class ApiTime:
 
         Numbers or columns.
         """
-        return sent_s + (self.request_s + self.token_s * prompt_tokens)  # type: ignore[no-any-return]
+        reached_s: AnyFloat = sent_s + (self.request_s + self.token_s * prompt_tokens)
+        return reached_s
 
     def __bool__(self) -> bool:
         return self != ApiTime()

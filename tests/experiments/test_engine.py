@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from experiments.calibrating.engine import Executor, run_step, serve  # noqa: E402
-from model.torch.decoder import Decoder, random_decoder  # noqa: E402
-from model.torch.generation import generate  # noqa: E402
-from sim.engine.sequence import Sequence  # noqa: E402
-from sim.schedulers import make_scheduler  # noqa: E402
-from sim.settings.scenario import Scenario  # noqa: E402
-from sim.simulation import simulate  # noqa: E402
-from tests.sim import small  # noqa: E402
-from workloads.requests import Requests  # noqa: E402
+import torch
+
+from experiments.calibrating.engine import Executor, run_step, serve
+from model.torch.decoder import Decoder, random_decoder
+from model.torch.generation import generate
+from sim.engine.sequence import Sequence
+from sim.schedulers import make_scheduler
+from sim.settings.scenario import Scenario
+from sim.simulation import simulate
+from tests.sim import small
+from workloads.requests import Requests
 
 SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
 

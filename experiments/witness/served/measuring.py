@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -78,11 +79,7 @@ def measure_server(
     if path.exists():
         return path
     stages = _stages(path, environment, engine, traffic, steps_s, run_s)
-    with (
-        step_timer(environment, model, engine, logs / "steps.log") as timer,
-        server(environment, model, engine, logs / "server.log") as running,
-    ):
-        _warm(running, model, traffic)
+    with _warmed(environment, model, engine, traffic, logs) as (timer, running):
         ready()
         data = {"vllm": environment.newest, **as_data(engine, traffic)}
         data |= _begun(stages, timer, running, model, traffic, engine, steps_s, tell)
@@ -114,11 +111,7 @@ def measure_curve(
     if path.exists():
         return path
     stages = _stages(path, environment, engine, traffic, steps_s, run_s)
-    with (
-        step_timer(environment, model, engine, logs / "steps.log") as timer,
-        server(environment, model, engine, logs / "server.log") as running,
-    ):
-        _warm(running, model, traffic)
+    with _warmed(environment, model, engine, traffic, logs) as (timer, running):
         ready()
         data = {"vllm": environment.newest, **as_data(engine, traffic)}
         data |= _begun(stages, timer, running, model, traffic, engine, steps_s, tell)
@@ -139,6 +132,19 @@ def _places(out: Path, name: str) -> tuple[Path, Path, Path]:
     logs.mkdir(parents=True, exist_ok=True)
     write_model(model)
     return path, logs, model
+
+
+@contextmanager
+def _warmed(
+    environment: Environment, model: Path, engine: Engine, traffic: Traffic, logs: Path
+) -> Iterator[tuple[StepTimer, Server]]:
+    """A timer of vLLM's steps, and its server, which has answered before anything is measured."""
+    with (
+        step_timer(environment, model, engine, logs / "steps.log") as timer,
+        server(environment, model, engine, logs / "server.log") as running,
+    ):
+        _warm(running, model, traffic)
+        yield timer, running
 
 
 def _stages(

@@ -63,14 +63,7 @@
   restore();
   controls();
   report.drawTable();
-  drawAll();
-  performance.mark("drawn");
-  let width = window.innerWidth;
-  window.addEventListener("resize", () => {
-    if (window.innerWidth === width) return;
-    width = window.innerWidth;
-    drawAll();
-  });
+  charts.shown(drawAll);
   window.addEventListener("hashchange", () => {
     restore();
     controls();

@@ -112,6 +112,18 @@
     interactive({ ...chart, options: { ...options, reach: 40 } }, marks);
   };
 
+  charts.shown = (draw) => {
+    // At once, and anew at another width: bars of a phone's browser that go change the height alone.
+    draw();
+    performance.mark("drawn");
+    let width = window.innerWidth;
+    window.addEventListener("resize", () => {
+      if (window.innerWidth === width) return;
+      width = window.innerWidth;
+      draw();
+    });
+  };
+
   charts.sortable = (table) => {
     // A table that the page has whole: its headings sort it, by numbers where there are any.
     const value = (row, place) => {

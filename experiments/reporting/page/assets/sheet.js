@@ -94,12 +94,5 @@
   const drawAll = () => DATA.figures.forEach((figure, place) =>
     kinds[figure.kind](el(`figure-${place}`), figure, place));
   for (const table of document.querySelectorAll("table.sortable")) charts.sortable(table);
-  drawAll();
-  performance.mark("drawn");
-  let width = window.innerWidth;
-  window.addEventListener("resize", () => {
-    if (window.innerWidth === width) return;
-    width = window.innerWidth;
-    drawAll();
-  });
+  charts.shown(drawAll);
 })();

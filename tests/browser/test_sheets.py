@@ -43,6 +43,18 @@ def test_a_legend_has_what_there_is(browser: Any, tmp_path: Path) -> None:
         assert page.locator(".legend .key").all_inner_texts() == ["kept the SLO", "missed it"]
 
 
+def test_a_page_is_drawn_anew_at_another_width_alone(browser: Any, tmp_path: Path) -> None:
+    figure = Figure("bars", "Change", Axis("change", unit="%"), [Bar("one", 3.0)], base=0.0)
+    with Opened(browser, viewport={"width": 1280, "height": 900}) as opened:
+        page = opened_sheet(opened, tmp_path, figure)
+        page.evaluate("document.querySelector('.chart svg').id = 'first'")
+        page.set_viewport_size({"width": 1280, "height": 700})
+        assert page.locator("#first").count() == 1
+        page.set_viewport_size({"width": 390, "height": 700})
+        page.locator("#first").wait_for(state="detached")
+        assert page.locator(".chart svg").bounding_box()["width"] < 390
+
+
 @pytest.mark.parametrize(
     "deployment", ["a100-80gb-sxm TP1", "h200-sxm TP2, max_num_batched_tokens 1024"]
 )

@@ -34,6 +34,8 @@ __all__ = [
 CATALOGUE = Path(__file__).parent / "catalogue"
 
 ADAPTER = "adapter_config.json"
+_STORED = frozenset(("fp8", "nvfp4", "mxfp4", "awq", "gptq", "w4a16", "w8a8", "w8a16", "w4a8"))
+"""Words of names that say how weights are stored."""
 TOKENIZER = "tokenizer_config.json"
 """Says how long a request is where config.json does not."""
 
@@ -186,7 +188,10 @@ def _load_path(path: Path, head: bool = False) -> DecoderSpec:
     if positions_of(config) is None and (folder / TOKENIZER).is_file():
         length = _read_json(folder / TOKENIZER).get("model_max_length")
         config = {**config, **({"model_max_length": length} if _is_length(length) else {})}
-    spec = spec_from_config(config, _name_of(file), source=str(file), beside=beside, head=head)
+    name = _name_of(file)
+    spec = spec_from_config(config, name, source=str(file), beside=beside, head=head)
+    if file.name == "config.json" and spec.checkpoint.weights.method is None:
+        _check_stored(name, file)
     if file.name != "config.json" or not (folder / GENERATION_CONFIG).is_file():
         return spec
     return replace(spec, drawing=drawing_of(_read_json(folder / GENERATION_CONFIG)))
@@ -209,6 +214,16 @@ def _check_weights(folder: Path) -> None:
         raise UnknownModelError(
             f"model = {str(folder)!r}: {ADAPTER} beside config.json is an adapter's, expected the "
             "model that it adapts"
+        )
+
+
+def _check_stored(name: str, file: Path) -> None:
+    """Raise ConfigError where a folder's name tells of quantization and no file in it does."""
+    told = [word for word in re.split(r"[-.]", name) if word.lower() in _STORED]
+    if told:
+        raise ConfigError(
+            f"{file}: the name of its folder says {told[0]}, and neither this file nor one of "
+            f"{', '.join(BESIDE)} beside it does; expected the file that says it, or another name"
         )
 
 

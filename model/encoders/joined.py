@@ -299,6 +299,12 @@ def deepseek_ocr(config: Config, text: Config) -> int:
     The files name the towers only; they have the sizes of SAM-B and CLIP-L. In DeepSeek-OCR-2
     Qwen2-0.5B reads what SAM makes of patches, with rows of its own for 144 or 256 answers.
     """
+    towers = nested(config, "vision_config").get("model_name", "deeplip_b_l")
+    if towers not in ("deeplip_b_l", "deepencoderv2"):
+        raise UnknownArchitectureError(
+            f"vision_config.model_name = {str(towers)[:80]!r} is not modelled, expected "
+            "deeplip_b_l or deepencoderv2, the towers of DeepSeek-OCR"
+        )
     if config.get("architectures") == ["DeepseekOCR2ForCausalLM"]:
         attention = 2 * 896 * 896 + 2 * 896 * 128 + 896 + 2 * 128
         tower = 24 * (attention + 3 * 896 * 4864 + 2 * 896) + 896 + (144 + 256) * 896

@@ -70,9 +70,15 @@ LEFT_OUT: Mapping[str, Mapping[str, object]] = {
     "nemotron_h": {"num_key_value_heads": 8, "moe_shared_expert_intermediate_size": 7688},
     "paddleocr_vl_text": {"num_key_value_heads": 2},
     "phimoe": {"num_key_value_heads": 8},
-    "qwen3_5_moe_text": {"num_key_value_heads": 2},
+    "qwen3_5_moe_text": {
+        "num_key_value_heads": 2, "moe_intermediate_size": 512,
+        "shared_expert_intermediate_size": 512,
+    },
     "qwen3_5_text": {"num_key_value_heads": 4},
-    "qwen3_next": {"num_key_value_heads": 2, "intermediate_size": 5632},
+    "qwen3_next": {
+        "num_key_value_heads": 2, "intermediate_size": 5632, "moe_intermediate_size": 512,
+        "shared_expert_intermediate_size": 512,
+    },
     "seed_oss": {"num_key_value_heads": 8},
     "smollm3": {"num_key_value_heads": 4},
     "solar_open": {"num_key_value_heads": 8, "n_routed_experts": 128, "n_shared_experts": 1},

@@ -58,6 +58,20 @@ def test_weights_beside_the_config_that_are_not_its_own(
     assert load_spec(tmp_path).num_layers == 2
 
 
+def test_a_folder_named_by_its_quantization_has_a_file_that_says_it(tmp_path: Path) -> None:
+    """NVIDIA's stands in hf_quant_config.json: without it the model would be one of 16 bits."""
+    folder = tmp_path / "Tiny-1B-FP8"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(TINY))
+    with pytest.raises(ConfigError, match=r"its folder says FP8, .* hf_quant_config\.json, "):
+        load_spec(folder)
+    told = {"quantization": {"quant_algo": "FP8"}}
+    (folder / "hf_quant_config.json").write_text(json.dumps(told))
+    assert load_spec(folder).checkpoint.weights.method == "modelopt"
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    assert load_spec(tmp_path).checkpoint.weights.method is None
+
+
 def test_checkpoints_for_mlx_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps(TINY | {"quantization": {"group_size": 64, "bits": 4}}))

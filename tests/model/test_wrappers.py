@@ -101,6 +101,14 @@ def test_what_a_wrapper_says_holds_for_its_language_model() -> None:
     assert spec.checkpoint.weights.method == "fp8"
 
 
+def test_other_towers_behind_the_name_of_deepseek_ocrs_are_refused() -> None:
+    """DeepSeek-VL2 has its type, and a tower of SigLIP."""
+    vision = {"model_type": "vision", "model_name": "siglip_so400m_patch14_384", "width": 1152}
+    file = {"model_type": "deepseek_vl_v2", "language_config": {**LLAMA}, "vision_config": vision}
+    with pytest.raises(UnknownArchitectureError, match=r"model_name = 'siglip_so400m.* is not mod"):
+        spec_from_config(file, "x")
+
+
 def test_kimi_vl_has_the_tower_of_kimi_k25() -> None:
     """16.4 billion in all, published as 16; 0.45 of them in the tower and behind it."""
     text = {

@@ -231,6 +231,10 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
     lines = read_lines(path, COLUMNS)
     cells = [{**line, **(given or {})} for line in lines.cells]
     columns = [*lines.columns, *(given or {})]
+    if not lines.columns:
+        found = ", ".join(lines.unread[:6])
+        text = f"no column is known ({found}), expected {', '.join(REQUIRED)} and what was measured"
+        raise StudyError.of(f"{text}; of a client the JSON result, not its CSV", str(path))
     for column in REQUIRED:
         if column not in columns:
             hint = nearest(column, [*columns, *lines.unread])

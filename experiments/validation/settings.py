@@ -18,6 +18,7 @@ from experiments.validation.releases import version_at
 from experiments.validation.roles import Sizes, sizes_of
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
+from experiments.validation.unmodelled import not_modelled
 from hardware.engines.defaults import nearest_version, newest_version
 from hardware.engines.versions import Version, version_key
 from hardware.gpu import Gpu, load_gpu
@@ -83,7 +84,7 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     if not row.precision:
         told = f"{name.quantization}, as in the model's name" if words else "16 bits"
         notes.append(f"precision: {told}")
-    notes += _not_modelled(row, spec)
+    notes += not_modelled(row, spec)
     settings = {
         **(_precision(words, gpu, notes) if spec.checkpoint == UNSAID else {}),
         **_kv_dtype(row),
@@ -188,17 +189,6 @@ def _refuse_untold(row: RunRow, settings: dict[str, object]) -> None:
     if ALIKE in row.notes and switched_on(row.prefix_caching) is not False:
         wanted = "prefix_caching=off, or a per_request_file with prefix_id and prefix_tokens"
         raise CannotPredictError(f"{ALIKE}, and the result does not say which: expected {wanted}")
-
-
-def _not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
-    """What a row asks for and is simulated without."""
-    notes = []
-    gpus = (row.tp or 1) * (row.data_parallel_size or 1)
-    if (row.ep or 1) > 1 and spec.num_experts and row.ep != gpus:
-        notes.append(f"ep = {row.ep}: experts are dealt among the {gpus} GPUs of an engine instead")
-    if row.cpu_offload is not None and switched_on(row.cpu_offload) is not False:
-        notes.append(f"cpu_offload = {row.cpu_offload}: without it")
-    return notes
 
 
 def _chunk_notes(spec: DecoderSpec, longest_request_tokens: int) -> list[str]:

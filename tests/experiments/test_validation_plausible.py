@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.study.errors import StudyError
 from experiments.validation.plausible import strange
 from experiments.validation.rows import read_table
 from experiments.validation.traffic import CannotPredictError, plan_traffic
@@ -92,3 +93,10 @@ def test_a_file_of_requests_that_cannot_be_read_is_named(tmp_path: Path) -> None
     (run,) = read_table(path).runs
     with pytest.raises(CannotPredictError, match=r"odd.csv: expected a column arrival_s"):
         plan_traffic(run, tmp_path)
+
+
+def test_the_csv_of_a_client_is_told_from_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "profile_export_genai_perf.csv"
+    path.write_text("Metric,avg,min,max,p99\nTime To First Token (ms),16.3,12.3,18.0,18.0\n")
+    with pytest.raises(StudyError, match=r"no column is known \(Metric, avg.*the JSON result"):
+        read_table(path, {"model": "llama-3.1-8b", "gpu": "h100"})

@@ -292,6 +292,20 @@ def test_long_contexts_of_chunked_attention_are_told() -> None:
     assert any("most layers of llama-4-scout" in note for note in setup_of(row, 8193).notes)
 
 
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ({"max_num_batched_tokens": "1024"}, "budget costs a server beyond its smaller steps"),
+        ({"isl_mean": "8192", "tp": "8"}, "first tokens may be up to 15% too late"),
+        ({"n_failed": "3"}, "become up to 14% slower within minutes of overload"),
+    ],
+)
+def test_what_servers_show_and_nothing_here_has_is_told(cells: dict[str, str], told: str) -> None:
+    notes = setup_of(row_of(run("a", **cells)), 100).notes
+    assert any(told in note for note in notes)
+    assert not any(told in note for note in setup_of(row_of(run("a")), 100).notes)
+
+
 def test_gpus_of_all_replicas() -> None:
     setup = setup_of(row_of(run("a", n_gpus="8", dp_replicas="4", tp="")), 9)
     assert (setup.cluster.tensor_parallel_size, setup.cluster.replicas) == (2, 4)

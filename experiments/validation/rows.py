@@ -103,6 +103,10 @@ class RunRow(BaseModel):
     """API processes of a replica."""
     sampling: str | None = None
     """How tokens were drawn: greedy, temperature, top_p, or values of them."""
+    speculative: str | None = None
+    """Whether drafts were verified, and which."""
+    lora: str | None = None
+    """Whether adapters were in play."""
     arrival_process: str | None = None
     """poisson, gamma, constant, closed loop, trace replay, or a remark."""
     request_rate_rps: float | None = Field(default=None, gt=0)

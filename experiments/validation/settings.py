@@ -18,7 +18,7 @@ from experiments.validation.releases import version_at
 from experiments.validation.roles import Sizes, sizes_of
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
-from experiments.validation.unmodelled import not_modelled
+from experiments.validation.unmodelled import not_modelled, refused
 from hardware.engines.defaults import nearest_version, newest_version
 from hardware.engines.versions import Version, version_key
 from hardware.gpu import Gpu, load_gpu
@@ -181,7 +181,9 @@ def _refuse(row: RunRow) -> None:
 
 
 def _refuse_untold(row: RunRow, settings: dict[str, object]) -> None:
-    """Refuse what a client's result mentions and does not describe."""
+    """Refuse what a row or a client's result mentions and does not describe."""
+    if why := refused(row, drafted="speculative" in settings):
+        raise CannotPredictError(why)
     if DRAFTED in row.notes and "speculative" not in settings:
         raise CannotPredictError(
             f"{DRAFTED}, and the result does not say how: expected notes such as MTP k=1"

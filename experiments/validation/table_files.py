@@ -22,7 +22,7 @@ MOST_BYTES = 2**26
 
 Cells = dict[str, str]
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
 """Between the cells of a line: whichever the header has most of."""
 OTHER_FILES = (".yaml", ".yml", ".xlsx", ".xls", ".html", ".md", ".log")
 """Ends of names of what is no table and no JSON."""
@@ -97,11 +97,16 @@ def _with_unit(text: str, unit: str) -> str:
 
 
 def _of_csv(path: Path) -> tuple[list[str], list[Cells]]:
-    """A table as text, with the separator that its header has most of."""
-    text = _text(path)
-    header = text.lstrip().partition("\n")[0]
+    """A table as text, with the separator that its header has most of.
+
+    Lines above the header that begin with # are remarks.
+    """
+    text = _text(path).lstrip()
+    while text.startswith("#"):
+        text = text.partition("\n")[2].lstrip()
+    header = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     names = [name.strip() for name in next(reader, [])]
     lines: list[Cells] = []
     for row in reader:

@@ -12,6 +12,18 @@ LONG_PROMPT, MANY_RANKS = 4096, 8
 """Prompts and ranks whose large all-reduces take less in servers than NCCL takes alone."""
 
 
+def refused(row: RunRow, *, drafted: bool) -> str | None:
+    """Return why a row would be predicted as something else than was measured; None if not.
+
+    ``drafted``: its notes describe the drafts.
+    """
+    if row.lora is not None and switched_on(row.lora) is not False:
+        return f"lora = {row.lora!r} is not modelled, expected a run without adapters"
+    if row.speculative is not None and switched_on(row.speculative) is not False and not drafted:
+        return f"speculative = {row.speculative!r} is not described, expected notes such as MTP k=1"
+    return None
+
+
 def not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
     """Return a note for each thing that a row is simulated without."""
     notes = []

@@ -28,8 +28,9 @@ def row_of(path: Path, text: str) -> RunRow:
         ("P99 TPOT [ms]", "tpot_p99_ms"), ("e2el_p95_ms", "e2e_p95_ms"),
         ("avg_time_to_first_token_ms", "ttft_mean_ms"), ("random_input_len", "isl_spec"),
         ("Output token throughput (tok/s)", "out_tok_s"), ("output tokens/s", "out_tok_s"),
-        ("users", "max_concurrency"), ("input tokens", "isl_spec"),
-        ("completion_tokens", "osl_spec"),
+        ("users", "max_concurrency"), ("hardware", "gpu"), ("Rate (req/s)", "request_rate_rps"),
+        ("enable_lora", "lora"), ("speculative_config", "speculative"),
+        ("input tokens", "isl_spec"), ("completion_tokens", "osl_spec"),
     ],
 )  # fmt: skip
 def test_a_column_has_many_names(header: str, ours: str) -> None:
@@ -59,6 +60,12 @@ def test_a_table_as_people_write_them(tmp_path: Path) -> None:
     assert (row.run_id, row.tp, row.request_rate_rps, row.n_requests) == ("a", 2, 3.5, 400)
     assert (row.isl_spec, row.osl_spec) == ("1024", "128")
     assert row.measured == {"ttft_mean_ms": 50.0, "e2e_p99_ms": 1900.0}
+
+
+def test_bars_and_remarks(tmp_path: Path) -> None:
+    text = "# measured on Monday\n\n#again\nrun_id|model|gpu|tp\na|llama-3.1-8b|h100|2\n"
+    row = row_of(tmp_path / "runs.csv", text)
+    assert (row.run_id, row.gpu, row.tp) == ("a", "h100", 2)
 
 
 def test_our_own_name_goes_before_others(tmp_path: Path) -> None:

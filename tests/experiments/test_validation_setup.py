@@ -276,6 +276,8 @@ def test_stages_of_a_pipeline_share_the_gpus() -> None:
         ({"mode": "disagg 0P1D"}, "expected at least 1P1D"),
         ({"mode": "disagg 2P1D", "n_gpus": "2"}, "is 3 GPUs, but n_gpus = 2"),
         ({"pp": "2.0", "engine_version": "0.6.3"}, "pipeline_parallel_size = 2 with vLLM 0.6"),
+        ({"speculative": "eagle3 k=3"}, "speculative = 'eagle3 k=3' is not described.*MTP k=1"),
+        ({"lora": "yes"}, "lora = 'yes' is not modelled, expected a run without adapters"),
         ({"precision": "ternary"}, "precision = 'ternary' is not known, expected bf16"),
         ({"model": "Qwen/Qwen3-15B"}, "model = 'Qwen/Qwen3-15B' is neither in the catalogue"),
         ({"gpu": "P100"}, "gpu = 'P100' is not in the catalogue.*like: NAME"),

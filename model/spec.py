@@ -219,8 +219,9 @@ def _check_weights(folder: Path) -> None:
 
 def _check_stored(name: str, file: Path) -> None:
     """Raise ConfigError where a folder's name tells of quantization and no file in it does."""
-    told = [word for word in re.split(r"[-.]", name) if word.lower() in _STORED]
-    if told:
+    words = re.split(r"[-.]", name)
+    told = [word for word in words if word.lower() in _STORED]
+    if told and not any(word.lower() in ("bf16", "fp16", "16bit") for word in words):
         raise ConfigError(
             f"{file}: the name of its folder says {told[0]}, and neither this file nor one of "
             f"{', '.join(BESIDE)} beside it does; expected the file that says it, or another name"

@@ -68,8 +68,11 @@ def test_a_folder_named_by_its_quantization_has_a_file_that_says_it(tmp_path: Pa
     told = {"quantization": {"quant_algo": "FP8"}}
     (folder / "hf_quant_config.json").write_text(json.dumps(told))
     assert load_spec(folder).checkpoint.weights.method == "modelopt"
-    (tmp_path / "config.json").write_text(json.dumps(TINY))
-    assert load_spec(tmp_path).checkpoint.weights.method is None
+    unpacked = tmp_path / "Tiny-1B-FP8-BF16"
+    unpacked.mkdir()
+    for place in (tmp_path, unpacked):
+        (place / "config.json").write_text(json.dumps(TINY))
+        assert load_spec(place).checkpoint.weights.method is None
 
 
 def test_checkpoints_for_mlx_are_refused(tmp_path: Path) -> None:

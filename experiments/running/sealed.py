@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,6 @@ from experiments.running.arrow import source_of
 
 SEAL = 64
 """Bytes behind the Arrow file: the SHA-256 of all before them, in hexadecimal."""
-TINY = 1 << 16
-"""Bytes of a file that stays in memory when it has been read: a run of some 300 requests."""
-MOST_HELD = 512
-"""Such files, 32 MiB at most: sweeps of many short points read each of them again and again."""
 
 
 def write_sealed(
@@ -54,18 +49,6 @@ def is_sealed(path: Path) -> bool:
 @contextmanager
 def opened(path: Path, places: list[int] | None = None) -> Iterator[ipc.RecordBatchFileReader]:
     """Give the batches of a sealed file, with the columns at some places alone."""
-    status = path.stat()
-    if status.st_size <= TINY and places is None:
-        yield _held(path, status.st_ino, status.st_mtime_ns, status.st_size)
-        return
     options = ipc.IpcReadOptions(included_fields=places, use_threads=False)
     with source_of(path) as file:
-        yield ipc.open_file(file, footer_offset=status.st_size - SEAL, options=options)
-
-
-@lru_cache(maxsize=MOST_HELD)
-def _held(path: Path, inode: int, changed_ns: int, size: int) -> ipc.RecordBatchFileReader:
-    """Read a tiny file, which the arguments tell from every other at its place."""
-    options = ipc.IpcReadOptions(use_threads=False)
-    content = pa.BufferReader(path.read_bytes())
-    return ipc.open_file(content, footer_offset=size - SEAL, options=options)
+        yield ipc.open_file(file, footer_offset=file.size() - SEAL, options=options)

@@ -6,10 +6,14 @@ progress takes longest for: the host (scheduling, launches), or on the GPU the l
 and memory traffic at the datasheet's peaks. Moments are spread evenly over the measured window.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
+from hardware.steps.cost import StepCost
 from model.dataclass import dataclass
+from model.same import Same
 from sim.measuring.steady_state import Window
 from sim.recording.blocks import blocks
 from sim.recording.result import Result
@@ -24,6 +28,8 @@ MOMENTS = 400
 """In all; every one looks at one replica, in turn."""
 FULL = 0.98
 """Share of the blocks in use from which on a waiting request is said to lack some."""
+KEPT_TABLES = 16
+"""What the host takes, by setup: many points share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +134,7 @@ def _longest(rows: dict[str, Ints], pool: Pool, step_s: Floats) -> Ints:
     price, gpu = pool.price, pool.gpu
     sequences = rows["decodes"] + rows["padding"] + rows["chunks"]
     tokens = rows["decodes"] + rows["padding"] + rows["prefill_tokens"]
-    host_s = price.overhead_s + np.asarray(price.sequence_s)[sequences]
-    host_s = host_s - price.bare_sequence_s[sequences]
+    host_s = _host_s(Same(price))[sequences]
     flops = price.token_work[0][tokens] + price.sequence_work[0][sequences]
     moved = price.token_work[1][tokens] + price.sequence_work[1][sequences]
     moved = moved + rows["kv_blocks"] * pool.ledger.block_bytes
@@ -141,3 +146,10 @@ def _longest(rows: dict[str, Ints], pool: Pool, step_s: Floats) -> Ints:
 
 def _place(name: str) -> int:
     return RESOURCES.index(name)
+
+
+@lru_cache(maxsize=KEPT_TABLES)
+def _host_s(price: Same[StepCost]) -> Floats:
+    """What the host takes for a step, by its sequences from 0."""
+    host_s = price.value.overhead_s + np.asarray(price.value.sequence_s)
+    return host_s - price.value.bare_sequence_s

@@ -1,6 +1,5 @@
 """Pieces: what is kept of a run until the results are whole."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -51,17 +50,3 @@ def test_columns_come_back_as_they_were_packed() -> None:
         assert [column.dtype for column in found.values()] == [np.float64, np.int64]
         for name, column in each.items():
             np.testing.assert_array_equal(found[name], column)
-
-
-def test_a_piece_in_another_one_s_place_is_read_anew(tmp_path: Path) -> None:
-    """A tiny piece stays in memory once it has been read, but only as it is in that very file."""
-    run, other = runs_of(prepare(read_raw(write_study(tmp_path))), tmp_path)[:2]
-    simulate_to(run.path, run.study, 1)
-    first = read_piece(run.path).metrics
-    assert read_piece(run.path).metrics == first
-    simulate_to(run.path, run.study, 2)
-    second = read_piece(run.path).metrics
-    assert second != first
-    simulate_to(other.path, run.study, 1)
-    os.replace(other.path, run.path)
-    assert read_piece(run.path).metrics == first

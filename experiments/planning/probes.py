@@ -18,6 +18,7 @@ from experiments.planning.sequential import (
     decide,
     hardly_kept,
     is_over,
+    surely_missed,
 )
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
@@ -29,9 +30,6 @@ SHORTER = 4
 PLAIN = 20.0
 """and decides where the odds of a miss are so many times what is allowed: 17% for 1%. Of so few
 requests one busy period makes 5% now and then, where 0.7% miss in the long run."""
-PLAIN_TOO = 8.0
-"""So many times decide where all its parts are alike enough to say so, or where a few runs have to
-do, as the verdict only prices a runner-up."""
 
 
 class Probe(Protocol):
@@ -153,8 +151,12 @@ class SteadyProbe:
         if first is None:
             return False
         missed, allowed = first.missed / max(first.measured, 1), first.worst.allowed
-        plain = PLAIN_TOO if self.most < self.every or self._is_futile else PLAIN
-        return missed * (1 - allowed) > plain * allowed * (1 - missed)
+        if missed * (1 - allowed) > PLAIN * allowed * (1 - missed):
+            return True
+        return self._is_futile and any(
+            surely_missed(self.opening[one.key], one.allowed, self.confidence)
+            for one in self.promises
+        )
 
     @property
     def _is_futile(self) -> bool:

@@ -114,6 +114,18 @@ def hardly_kept(
     return chance < (FUTILE if most < LOOKS[-1] else FUTILE_AT_FIRST)
 
 
+def surely_missed(short: Sequence[Batch], allowed: float, confidence: float) -> bool:
+    """Tell whether a short run that hardly lets the others end as kept says itself "missed".
+
+    By its own interval. It begins empty, so what it misses is less than what longer ones do.
+    """
+    shares = [missed / measured for missed, measured in short if measured]
+    if len(shares) < 2:
+        return False
+    beyond, error = _log_odds(shares, allowed)
+    return beyond > t_quantile((1 + confidence) / 2, len(shares) - 1) * error
+
+
 def _chance_of_kept(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -> float:
     """Return how likely all runs, as those so far, would say that a limit is kept."""
     shares = [missed / measured for run in runs for missed, measured in run if measured]

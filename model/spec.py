@@ -18,6 +18,7 @@ from model.quantization.weights import PLAIN
 from model.sampling import GENERATION_CONFIG, drawing_of
 from model.shape import DecoderSpec
 from model.text_file import TextFileError, read_json
+from model.unmodelled import missing_by_name
 
 __all__ = [
     "MODEL_FILES",
@@ -128,7 +129,8 @@ def resolve_model(name: str) -> ModelName:
         raise UnknownModelError(f"model = {name!r}: {error}") from None
     if found is None:
         raise UnknownModelError(
-            f"model = {name!r} is neither in the catalogue nor a path that exists, {_typo(name)}"
+            f"model = {name!r} is neither in the catalogue nor a path that exists"
+            f"{missing_by_name(plain_name(name))}, {_typo(name)}"
             f"xpected a path to a config.json or one of the {len(catalogue())} names that "
             f"docs/study_reference.md lists{_kin(name)}"
         )

@@ -31,7 +31,26 @@ MISSING: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """By what is missing."""
 
+NAMED = {
+    "inkling": "inkling", "dots3-note": "dots3_note", "whisper": "whisper", "plamo-2": "plamo2",
+    "plamo-3": "plamo3", "diffusiongemma": "diffusion_gemma", "unlimited-ocr": "unlimited_ocr",
+    "voxtral-mini-4b-realtime": "voxtral_realtime", "longcat-flash": "longcat_flash",
+    "gemma-3n": "gemma3n", "zamba2": "zamba2", "recurrentgemma": "recurrent_gemma",
+    "molmo": "molmo", "ovis2": "ovis2", "minicpm-v-2": "minicpmv", "llama-3.2-11b-vision": "mllama",
+    "llama-3.2-90b-vision": "mllama", "t5gemma": "t5gemma", "roberta": "roberta", "bert": "bert",
+}  # fmt: skip
+"""Types of published models, by how their names begin."""
+
 _PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
+
+
+def missing_by_name(name: str) -> str:
+    """Return what is missing of a published name, without its organisation and in lower case; an
+    empty text where that is not known."""
+    found = next((kind for begins, kind in NAMED.items() if name.startswith(begins)), None)
+    if found is None:
+        return ""
+    return f" (its type, {found}, is not modelled{missing_part(found, {})})"
 
 
 def missing_part(model_type: str, config: Mapping[str, object]) -> str:

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
+from model import unmodelled
 from model.families.registry import FAMILIES
 from model.from_config import spec_from_config
 from model.spec import (
     ConfigError,
     UnknownArchitectureError,
     UnknownModelError,
+    catalogue,
     load_spec,
 )
-from model.unmodelled import MISSING
+from model.unmodelled import MISSING, missing_by_name, missing_part
 
 TINY: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -171,6 +173,15 @@ def test_types_that_are_not_modelled_say_what_is_missing(kind: str, missing: str
     with pytest.raises(UnknownArchitectureError, match=f"{kind}' is not modelled.*{missing}") as e:
         spec_from_config(TINY | {"model_type": kind, "architectures": None}, "tiny")
     assert "nearest" not in str(e.value)
+
+
+def test_names_of_types_that_are_not_modelled_have_a_type_that_says_what_is_missing() -> None:
+    for begins, kind in unmodelled.NAMED.items():
+        assert missing_by_name(f"{begins}-1b") == (
+            f" (its type, {kind}, is not modelled{missing_part(kind, {})})"
+        )
+        assert missing_part(kind, {})
+        assert not any(name.startswith(begins) for name in catalogue()), begins
 
 
 def test_what_is_modelled_is_not_listed_as_missing() -> None:

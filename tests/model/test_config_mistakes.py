@@ -17,7 +17,13 @@ from model.spec import (
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("google/gemma-3n-E4B-it", "nor a path that exists, expected a path to a config.json or"),
+        (
+            "google/gemma-3n-E4B-it",
+            r"nor a path that exists \(its type, gemma3n, is not modelled: encoders beside the "
+            r"language model\), expected a path to a config.json or",
+        ),
+        ("thinkingmachines/Inkling-NVFP4", r"\(its type, inkling, is not modelled: layers of diff"),
+        ("pfnet/plamo-2-translate", r"\(its type, plamo2, is not modelled: linear attention or la"),
         ("qwne3-8b", r"did you mean qwen3-8b\?"),
         ("lama-3-8b", r"did you mean llama-3-8b\? Expected a path to a config.json or one of"),
         (

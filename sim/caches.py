@@ -220,6 +220,8 @@ def _offloading(pool: Pool, place: Place | None) -> Offloading:
         offload_prompt_only=told.offload_prompt_only,
         offers_again=vllm().defaults.offers_chunks_again.at(at),
         ahead=pool.async_scheduling,
+        drafts=pool.drafts is not None,
+        drops_chunk=pool.drafts is not None and pool.drafts.drafting.drops_block,
     )
     policy: str = told.eviction_policy
     if policy == "lru" and vllm().defaults.lru_ranks_requests.at(at):
@@ -298,6 +300,9 @@ CACHES: Final[dict[str, CacheKind]] = {
     ),
     "hybrid": CacheKind(lambda pool: pool.caches_several_groups, _hybrid),
     "groups": CacheKind(_several, _groups),
+    "drafted_tiers": CacheKind(
+        lambda pool: pool.host is not None and pool.drafts is not None, _drafted, _offloading
+    ),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
     "store": CacheKind(lambda pool: pool.store is not None, _prefix, _storing),
     "drafts": CacheKind(
@@ -313,8 +318,9 @@ CACHES: Final[dict[str, CacheKind]] = {
 what is verified can be found; ``tiered_hybrid``: what the GPU has no more is in the host's memory;
 ``handed_hybrid``: other replicas read it, or fill it; ``pipelined_hybrid``: steps are under way;
 ``hybrid``: layers that keep different tokens, in blocks that outlive their requests; ``groups``:
-the same where they do not; ``tiers``: what the GPU has no more is in the host's memory; ``store``:
-it is where all replicas find it; ``drafts``: blocks of what was verified outlive their requests;
+the same where they do not; ``drafted_tiers``: ``tiers``, where only what is verified can be found;
+``tiers``: what the GPU has no more is in the host's memory; ``store``: it is where all replicas
+find it; ``drafts``: blocks of what was verified outlive their requests;
 ``pipelined``: and those of steps under way can be found; ``prefix``: blocks outlive their requests;
 ``count``: blocks are only counted."""
 

@@ -9,6 +9,7 @@ from sim.caches import Place, make_cache, make_connector
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.deferring_prefill import DeferringPrefill
 from sim.engine.drafts.drafted_handover import DraftedHandover
+from sim.engine.drafts.drafted_loading import DraftedLoading
 from sim.engine.drafts.drafted_prefill import DraftedPrefill
 from sim.engine.drafts.drafting import Acceptance
 from sim.engine.scheduler import Scheduler
@@ -55,18 +56,28 @@ def make_scheduler(
         spacing=0 if pool.pipeline is None else pool.pipeline.rules.spacing,
     )
     cache = make_cache(pool, prefixes)
+    connector = make_connector(pool, place)
     if pool.drafts is not None:
-        make = DraftedPrefill if pool.role == SERVE else DraftedHandover
-        return make(cache, queue, settings, acceptance or Acceptance())
+        drafted = _drafted(pool)(cache, queue, settings, acceptance or Acceptance())
+        if connector is not None:
+            drafted.connect(connector)
+        return drafted
     if pool.pipeline is not None:
         return PipelinedPrefill(cache, queue, settings)
     kind = policy(engine.scheduler)
     if kind is ChunkedPrefill and _defers(pool):
         kind = DeferringPrefill
     made = built(kind, engine.scheduler_settings, cache, queue, settings)
-    if (connector := make_connector(pool, place)) is not None:
+    if connector is not None:
         made.connect(connector)
     return made
+
+
+def _drafted(pool: Pool) -> type[DraftedPrefill]:
+    """With drafts, by where KV comes from."""
+    if pool.role != SERVE:
+        return DraftedHandover
+    return DraftedPrefill if pool.host is None else DraftedLoading
 
 
 def _defers(pool: Pool) -> bool:

@@ -95,28 +95,37 @@ class DraftPlanning(Engine):
         batch["preempted"].append(victim)
 
     def admit(self, batch: dict, threshold: int) -> None:
-        prefills = any(entry["prefills"] for entry in batch["rows"])
-        others = bool(batch["rows"])
-        k, longest = self.drafting.tokens, self.max_model_len
+        self.begin_admissions(batch)
         while self.waiting and self.left > self.slots and len(self.running) < self.seats:
             seq = self.head()
             seq.target = self.known_tokens(seq)
-            past = self.look(seq)
-            room, tokens = self.left - self.slots, seq.target - past
-            padded = tokens == 1 and not self.drafting.by_sequences and not prefills
-            padded = padded and (others or past > 0) and past + 2 + k <= longest
-            if padded:
-                tokens += k
-                if tokens > room:
-                    break
-            tokens = min(tokens, threshold, room)
-            most = min(past + tokens + self.lookahead, longest)
-            if not self.enter(seq, past, most, max(most, seq.target)):
+            if not self.admit_one(seq, self.look(seq), batch, threshold):
                 break
-            seq.holders = seq.drafts = 0
-            assert self.grow(seq, most, past)
-            self.put(batch, seq, tokens, 0, padded)
-            batch["rows"][-1]["admitted"] = not seq.preemptions
+
+    def begin_admissions(self, batch: dict) -> None:
+        prefills = any(entry["prefills"] for entry in batch["rows"])
+        self.pads = not self.drafting.by_sequences and not prefills
+        self.others = bool(batch["rows"])
+
+    def first_chunk(self, seq: Seq, past: int, threshold: int) -> tuple[int, bool]:
+        """Tokens of the step in which it begins, and whether rows of drafts are among them."""
+        room, tokens, k = self.left - self.slots, seq.target - past, self.drafting.tokens
+        padded = tokens == 1 and self.pads and (self.others or past > 0)
+        padded = padded and past + 2 + k <= self.max_model_len
+        if padded and tokens + k > room:
+            return 0, False
+        return min(tokens + k * padded, threshold, room), padded
+
+    def admit_one(self, seq: Seq, past: int, batch: dict, threshold: int) -> bool:
+        tokens, padded = self.first_chunk(seq, past, threshold)
+        most = min(past + tokens + self.lookahead, self.max_model_len)
+        if not tokens or not self.enter(seq, past, most, max(most, seq.target)):
+            return False
+        seq.holders = seq.drafts = 0
+        assert self.grow(seq, most, past)
+        self.put(batch, seq, tokens, 0, padded)
+        batch["rows"][-1]["admitted"] = not seq.preemptions
+        return True
 
     def look(self, seq: Seq) -> int:
         """How many of its tokens others have left."""

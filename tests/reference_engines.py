@@ -34,6 +34,10 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         from tests.reference_grouped_tiers import GroupedTierEngine
 
         return GroupedTierEngine(pool)
+    if pool.host is not None and pool.drafts is not None:
+        from tests.reference_drafted_tiers import DraftTierEngine
+
+        return DraftTierEngine(pool, Synthetic(pool.drafts.speculative, requests, scenario.seed))
     if pool.host is not None:
         from tests.reference_tiers import TierEngine
 

@@ -112,11 +112,16 @@ class TierEngine(LoadingEngine):
             end += 1
         if not all(kept.written for kept in found):
             return None
-        if end == first or end * self.chunk - past < self.chunk:
+        found, end = self.sure(found, end)
+        if end <= first or end * self.chunk - past < self.chunk:
             return 0
         if any(kept in self.being_brought for kept in found):
             return None
         return end * self.chunk - past
+
+    def sure(self, found: list[Kept], end: int) -> tuple[list[Kept], int]:
+        """What of it is brought, and where that ends."""
+        return found, end
 
     def poll(self) -> None:
         """Look what transfers of a tier below have ended."""
@@ -149,13 +154,17 @@ class TierEngine(LoadingEngine):
         computed = {seq: past + tokens for seq, tokens, past in batch["chunks"]}
         for seq in batch["decodes"]:
             computed[seq] = seq.kv + (not self.ahead)
+        self.offer_all(computed)
+
+    def offer_all(self, computed: dict[Seq, int]) -> None:
+        """Of those in the step, with so many tokens then, and of those who have left."""
         for seq in self.running:
             if seq in computed:
                 self.offer(seq, computed[seq])
         parting = sorted(self.parting, key=lambda seq: seq.row)
         self.before_parting(parting)
         for seq in parting:
-            self.offer(seq, seq.kv)
+            self.offer(seq, self.last_tokens(seq))
         for seq in parting:
             use = self.uses.pop(seq)
             for place in sorted(use.seen, reverse=True):
@@ -176,10 +185,14 @@ class TierEngine(LoadingEngine):
     def makes_room(self) -> None:
         """Chunks have made room in the host."""
 
+    def last_tokens(self, seq: Seq) -> int:
+        """Of one that has left."""
+        return seq.kv
+
     def offer(self, seq: Seq, computed: int) -> None:
         if self.prompts_only:
             computed = min(computed, seq.prompt)
-        use, end = self.uses.setdefault(seq, Use()), computed // self.chunk
+        use, end = self.uses.setdefault(seq, Use()), self.chunks_of(seq, computed)
         if end > use.offered and self.keep(seq, use, end):
             use.offered = end
 
@@ -223,6 +236,10 @@ class TierEngine(LoadingEngine):
         self.next_copies.append((seq, chunks, len(wanted) * (self.chunk // self.size)))
         use.under_way += 1
         return True
+
+    def chunks_of(self, seq: Seq, computed: int) -> int:
+        """Chunks of so many tokens that are as they stay."""
+        return computed // self.chunk
 
     def to_offer(self, seq: Seq, use: Use, end: int) -> list[int]:
         """Places of the first chunks of its text that are to be kept."""

@@ -51,6 +51,8 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         blocks += groups.states * drafts.tokens
     host = None
     if "host" in on:
+        if drafts is not None and "groups" not in on:
+            drafts = drafts._replace(kinds=(None,))  # in the group of all layers
         host = _host_of(rng, on, blocks, int((prompt + output).sum()) // size + count)
     return Scenario(
         **groups._asdict(),

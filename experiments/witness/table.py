@@ -17,6 +17,7 @@ FAMILIES = {
     "handover groups": "Prefill and decode in two engines, several groups of the KV cache",
     "host groups": "KV in the host's memory, in several groups",
     "groups": "Several groups of the KV cache",
+    "host drafts": "Drafts with KV in the host's memory",
     "store": "KV in a store below the host's memory",
     "host": "KV in the host's memory",
     "drafts": "Drafts",

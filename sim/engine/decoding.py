@@ -108,6 +108,9 @@ class DecodeSet:
         """Blocks that the coming step takes more than it gives back."""
         return self.needs[self.step % self.block_size]
 
+    def cut_short(self, sequences: list[Sequence]) -> None:
+        """Some are given up in the step that ends now: nobody learns what it brought them."""
+
     def note(self, sequence: Sequence) -> None:
         """Bring one that goes on decoding up to date with what it has given back."""
 
@@ -134,10 +137,9 @@ class DecodeSet:
         if free_blocks >= count * ((steps + size - 2) // size):
             return steps
         cycles, free_blocks = divmod(free_blocks, count)
-        fit = 1 + cycles * size
-        place = (self.step + 1) % size
-        for needed in self.needs[place:] + self.needs[:place]:
-            free_blocks -= needed
+        fit, needs = 1 + cycles * size, self.needs
+        while fit < steps:
+            free_blocks -= needs[(self.step + fit) % size]
             if free_blocks < 0:
                 break
             fit += 1

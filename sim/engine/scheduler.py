@@ -300,6 +300,8 @@ class Scheduler(Running):
         Whoever is ``unwanted`` since it began is dropped before those are, as by vLLM.
         """
         pool = self.pool
+        if unwanted:
+            self.decoding.cut_short(unwanted)
         finished = self._decoded(batch, steps)
         self.held_blocks = pool.num_blocks - pool.free
         if batch.chunks:

@@ -15,6 +15,9 @@ SINCE = (0, 31)
 """Version of vLLM whose connector this is; it told finished requests apart, and queued those who
 wait for KV, otherwise before."""
 
+DRAFTS_SINCE = (0, 33)
+"""And whose rules for drafts."""
+
 GROUPS_SINCE = (0, 33)
 """And whose rules for several groups of the cache these are."""
 
@@ -41,16 +44,17 @@ class OffloadingConfig(BaseModel):
 def check_offloading(settings: Mapping[str, Any], drafts: bool) -> None:
     """Check that an engine, with every default, can have a second tier. Raises ValueError."""
     version, scheduler = settings["version"], settings["scheduler"]
-    if drafts:
-        raise ValueError(
-            "engine.kv_offloading_size: with engine.speculative is not modelled, expected one of "
-            "them: drafts leave blocks at the end of what is kept that are not final"
-        )
     if version_key(version)[:2] < SINCE:
         since = ".".join(map(str, SINCE))
         raise ValueError(
             f"engine.kv_offloading_size: with version {version}, expected {since} or later: its "
             "connector is modelled as it is since then"
+        )
+    if drafts and version_key(version)[:2] < DRAFTS_SINCE:
+        since = ".".join(map(str, DRAFTS_SINCE))
+        raise ValueError(
+            f"engine.kv_offloading_size: with engine.speculative and version {version}, expected "
+            f"{since} or later: what is kept of answers with drafts is modelled as it is since then"
         )
     if scheduler != "chunked_prefill":
         raise ValueError(
@@ -69,6 +73,8 @@ def check_offloaded_groups(settings: "ResolvedEngine", ledger: MemoryLedger) -> 
     refused = (
         (version_key(settings.version)[:2] < GROUPS_SINCE, f"with version {settings.version}",
          f"expected {'.'.join(map(str, GROUPS_SINCE))} or later"),
+        (settings.speculative is not None, "with engine.speculative",
+         "one group: engine.disable_hybrid_kv_cache_manager: true"),
         (any(group.state for group in groups), "where layers keep a state", "expected none"),
         (any(group.chunked for group in groups), "where attention is chunked", "expected none"),
         (len({group.block_tokens for group in groups}) > 1, "with blocks of different sizes",

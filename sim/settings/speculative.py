@@ -218,11 +218,6 @@ def check_speculative(engine: Mapping[str, Any], speculative: SpeculativeConfig 
             f"{told} with scheduler: {engine['scheduler']}, expected {DRAFTING_POLICY}: drafts are "
             "modelled as in vLLM v1"
         )
-    if engine["kv_offloading_size"] is not None:
-        raise ValueError(
-            f"{told} with engine.kv_offloading_size, expected one of them: drafts over a cache "
-            "with tiers are not modelled"
-        )
     rows = 1 + speculative.num_speculative_tokens
     threshold = engine["long_prefill_token_threshold"]
     least = rows + int(speculative.method == "draft_model")

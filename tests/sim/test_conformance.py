@@ -214,7 +214,7 @@ def test_settings_of_its_own_reach_the_class() -> None:
 
 def test_kinds_of_caches_are_checked() -> None:
     # Those whose steps the cases do not know.
-    unknown = {"drafts", "drafted_hybrid", "pipelined", "pipelined_hybrid"}
+    unknown = {"drafts", "drafted_hybrid", "drafted_tiers", "pipelined", "pipelined_hybrid"}
     assert {*caches.OF_CASES} == {*CACHES} - unknown
 
 

@@ -52,6 +52,11 @@ def test_what_was_brought_is_found_on_the_gpu_afterwards() -> None:
 
 REFUSED: dict[str, dict[str, Any]] = {
     "version 0.32, expected 0.33 or later": {"version": "0.32"},
+    "with engine.speculative, expected one group": {
+        "speculative": {
+            "method": "eagle", "num_speculative_tokens": 1, "synthetic_acceptance_length": 1.5,
+        },
+    },
     "layers keep a state, expected none": {"windows": (None, small.SCAN), "block_size": 16},
     "blocks_per_chunk = 2, expected 1": {"kv_connector_extra_config": {"blocks_per_chunk": 2}},
 }

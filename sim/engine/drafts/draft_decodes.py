@@ -44,6 +44,7 @@ class DraftDecodes(DecodeSet):
         "acceptance",
         "ahead",
         "chosen",
+        "cut",
         "drafted",
         "drafting",
         "gained",
@@ -82,6 +83,7 @@ class DraftDecodes(DecodeSet):
         self.proposed = drafting.tokens
         self.gained = 0
         self.drafted = 0
+        self.cut: dict[Sequence, int] = {}  # given up in the step that ends: what was known then
 
     def join(self, sequence: Sequence) -> None:
         """Let a prefilled sequence, with at least one token to go, decode from the next step on."""
@@ -135,6 +137,13 @@ class DraftDecodes(DecodeSet):
                 self.short.append(sequence)
             else:
                 self.short.remove(sequence)
+
+    def cut_short(self, sequences: list[Sequence]) -> None:
+        """See ``DecodeSet``."""
+        if not self.ahead:
+            for sequence in sequences:
+                if sequence in self.members and sequence.rows:
+                    self.cut[sequence] = sequence.next_told_tokens
 
     def settle(self) -> None:
         """Nothing is under way: what all have is known."""
@@ -263,6 +272,9 @@ class DraftDecodes(DecodeSet):
         self.gained, self.drafted, self.stuck = total, drafted, stuck
         self.rows, self.pairs, self.short = all_rows, all_pairs, short
         self.whole = True
+        for sequence, known in self.cut.items():
+            sequence.told_tokens = min(sequence.told_tokens, known)
+        self.cut.clear()
         self._leave_all(finished)
         return finished
 

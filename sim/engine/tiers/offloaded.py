@@ -27,6 +27,11 @@ class OffloadSettings:
     offers_again: bool = False
     """Whether a request that begins again offers all of its chunks again (vLLM 0.33 on)."""
     ahead: bool = False
+    drafts: bool = False
+    """Whether answers advance by drafts that were right."""
+    drops_chunk: bool = False
+    """Whether the drafter has layers in each chunk, and reads what the target's last one makes: the
+    last chunk that is found is computed again, that of an answer that goes on is not kept."""
 
 
 class Transfer(Job):

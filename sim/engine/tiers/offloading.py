@@ -47,6 +47,9 @@ class Offloading(Connector):
         self._next: list[Transfer] = []  # copies that begin when the step has ended
         self._over: list[Transfer] = []  # transfers that have ended, and nobody knows it yet
         self._ended: list[Sequence] = []
+        self._cut_off: list[Sequence] = []  # ended, which nobody knows of before the next plan
+        self._is_planned = False  # the step that comes
+        self._now_s = 0.0
         self._offers = 0
         self._late: set[Sequence] = set()  # whose offer was refused
         self._changed = False
@@ -54,16 +57,21 @@ class Offloading(Connector):
     # --- what comes
     def come(self, now_s: float) -> list[Sequence]:
         """See ``Connector``: transfers that have ended, and copies that begin."""
+        self._is_planned, self._now_s = False, now_s
         come: list[Sequence] = []
         for job in self.pipe.ended(now_s):
             assert isinstance(job, Transfer)
             self._over.append(job)
             if not job.stores:
                 come.append(job.sequence)
-        for copy in self._next:
-            self.pipe.send(copy, OUT, now_s)
-        self._next.clear()
+        self._copy()
         return come
+
+    def _copy(self) -> None:
+        """Copies of the plan before begin."""
+        for copy in self._next:
+            self.pipe.send(copy, OUT, self._now_s)
+        self._next.clear()
 
     def learns(self) -> bool:
         """See ``Connector``."""
@@ -119,8 +127,9 @@ class Offloading(Connector):
             hits += 1
         if pending:
             return ASK_AGAIN
+        hits -= self.settings.drops_chunk
         more = (first + hits) * size - past
-        if not hits or more < size:
+        if hits <= 0 or more < size:
             return 0
         if self._coming:
             for place in range(first, first + hits):
@@ -172,30 +181,38 @@ class Offloading(Connector):
         """See ``Connector``: whole chunks of what the step computes are offered."""
         prompts_only = self.settings.offload_prompt_only
         before = self.stored
+        self._copy()
         if prompts_only and not self._late:
             for place, sequence in enumerate(batch.prefills):
                 chunk, past = batch.chunks[place]
-                self._offer(sequence, past + chunk)
+                self._offer(sequence, min(past + chunk, sequence.target_tokens))
         else:
             self._offer_all(batch, running, step)
         if self._ended:
             self._part()
+        self._ended += self._cut_off
+        self._cut_off.clear()
+        self._is_planned = True
         self._changed = self.stored > before
         return bool(self._late) or bool(self._next) or not prompts_only
 
     def _offer_all(self, batch: Batch, running: dict[Sequence, None], step: int) -> None:
         for sequence in running:
-            if sequence.finish_step >= 0:
+            if self.settings.drafts and (sequence.finish_step >= 0 or sequence.goes_on):
+                if sequence.rows:
+                    self._offer(sequence, sequence.next_told_tokens)
+            elif sequence.finish_step >= 0:
                 known = sequence.kv_tokens + step - sequence.joined_step
                 self._offer(sequence, known + (not self.settings.ahead))
             elif sequence.prefills and sequence in batch.prefills:
                 chunk, past = batch.chunks[batch.prefills.index(sequence)]
-                self._offer(sequence, past + chunk)
+                self._offer(sequence, min(past + chunk, sequence.target_tokens))
 
     def gone(self, sequence: Sequence) -> None:
         """See ``Connector``: it is seen in the next plan."""
         if sequence in self._known:
-            self._ended.append(sequence)
+            unknown = sequence.leaves and not self._is_planned
+            (self._cut_off if unknown else self._ended).append(sequence)
 
     def _part(self) -> None:
         """Requests have ended: a last offer, and what they used counts as used."""
@@ -216,6 +233,8 @@ class Offloading(Connector):
         if self.settings.offload_prompt_only and computed > sequence.prompt_tokens:
             computed = sequence.prompt_tokens
         state, end = self._state(sequence), computed // self._tokens
+        if self.settings.drops_chunk and computed > sequence.prompt_tokens:
+            end -= sequence not in self._ended
         if end <= state.stored:
             return
         self._name(sequence, state, computed)

@@ -69,13 +69,11 @@ class Tiered(Offloading):
         self.port = HostPort(number, below)
         store.users[number] = self.port
         self._promotions: dict[Sequence, list[int]] = {}  # that begin when the step is planned
-        self._now_s = 0.0
         self._polled = False  # in this step
 
     # --- what comes
     def come(self, now_s: float) -> list[Sequence]:
         """See ``Connector``."""
-        self._now_s = now_s
         store, port = self.store, self.port
         store.idle.pop(port, None)
         if store.clock is None:

@@ -43,6 +43,14 @@ class DraftedLoading(DraftedPrefill):
         if self.loads is not None:
             self.loads.connector.gone(sequence)
 
+    def _catch_up(self) -> None:
+        """See ``Scheduler``: of one that was given up in the step that ended it, what that step
+        brought is not known to a connector."""
+        given_up = [each for each in self.unwanted if each.leaves]
+        super()._catch_up()
+        for sequence in given_up:
+            sequence.kv_tokens = min(sequence.kv_tokens, sequence.next_told_tokens)
+
     def _step_tokens(self) -> int:
         """Slots of one step behind those that are known."""
         return 1 + self.drafting.tokens + self.drafting.lookahead

@@ -24,7 +24,7 @@ class DraftPlanning(Engine):
     # --- schedule()
     def form(self, now_s: float) -> dict | None:
         batch = {"rows": [], "preempted": [], "closed": False, "begun_s": now_s}
-        waiting = len(self.waiting)
+        waiting = len(self.waiting) + sum(seq.loads != "cancelled" for seq in self.parked)
         alone = len(self.running) + waiting == 1 and not self.limits_alone
         threshold = self.budget if alone else self.threshold
         self.left = self.budget

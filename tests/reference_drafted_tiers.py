@@ -1,6 +1,8 @@
 """The reference simulator of drafts with KV in the host's memory, where steps are not planned
 ahead: texts written out, every chunk of them, every transfer."""
 
+from math import inf
+
 from sim.engine.drafts.drafting import Acceptance
 from sim.settings.pools import Pool
 from tests.draft_reference import DraftEngine
@@ -28,13 +30,13 @@ class DraftTierEngine(DraftEngine, TierEngine):
         super().prepare(now_s)
         self.has_ended = False
         if self.step is None and (self.parked or self.waiting):
-            self.deadline_s = min([job[0] for job in self.coming + self.going], default=1e30)
+            self.deadline_s = min([job[0] for job in self.coming + self.going], default=inf)
 
     def form(self, now_s: float) -> dict | None:
         if self.formed:  # nothing came of the plan before: what it left to copy is copied now
             self.has_ended = True
             self.come(now_s)
-        self.formed, self.deadline_s = True, 1e30
+        self.formed, self.deadline_s = True, inf
         batch = super().form(now_s)
         entries = [] if batch is None else batch["rows"]
         ends = {entry["seq"]: entry["past"] + entry["tokens"] for entry in entries}
@@ -72,9 +74,11 @@ class DraftTierEngine(DraftEngine, TierEngine):
             if more is None:
                 self.waiting.remove(seq)
                 passed.append(seq)
-            elif more and not self.bring(seq, past, more, batch):
-                break
-            elif not more and not self.admit_one(seq, past, batch, threshold):
+            elif not (
+                self.bring(seq, past, more, batch)
+                if more
+                else self.admit_one(seq, past, batch, threshold)
+            ):
                 break
         self.waiting[:0] = passed
 

@@ -110,7 +110,9 @@ def test_the_last_chunk_is_computed_again(
 
 
 def test_versions_before_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"engine.kv_offloading_size: .*version 0.32, expected 0.33"):
+    with pytest.raises(
+        ValueError, match=r"engine.kv_offloading_size: .*version 0.32, expected 0.33"
+    ):
         small.scenario(
             windows=(None,), version="0.32", enable_prefix_caching=True, kv_offloading_size=1.0,
             speculative=SURE,

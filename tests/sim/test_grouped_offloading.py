@@ -54,7 +54,9 @@ REFUSED: dict[str, dict[str, Any]] = {
     "version 0.32, expected 0.33 or later": {"version": "0.32"},
     "with engine.speculative, expected one group": {
         "speculative": {
-            "method": "eagle", "num_speculative_tokens": 1, "synthetic_acceptance_length": 1.5,
+            "method": "eagle",
+            "num_speculative_tokens": 1,
+            "synthetic_acceptance_length": 1.5,
         },
     },
     "layers keep a state, expected none": {"windows": (None, small.SCAN), "block_size": 16},

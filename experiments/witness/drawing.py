@@ -36,7 +36,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     streams = _streams(rng, prompt, output, sizes) if caching else [[] for _ in range(count)]
     if "v0" in on:  # prompts are not cut, and those that do not fit into a step are not served
         budget = max(budget, 2 * (prompts + outputs))
-    drafts = drawn_drafts(rng, output, "ahead" in on) if "drafts" in on else None
+    drafts = _drafts(rng, output, on) if "drafts" in on else None
     if drafts is not None:
         budget = max(budget, drafts.tokens + 2)
         price = price._replace(position=0)  # what is in the cache is not known when one plans
@@ -51,8 +51,6 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         blocks += groups.states * drafts.tokens
     host = None
     if "host" in on:
-        if drafts is not None and "groups" not in on:
-            drafts = drafts._replace(kinds=(None,))  # in the group of all layers
         host = _host_of(rng, on, blocks, int((prompt + output).sum()) // size + count)
     return Scenario(
         **groups._asdict(),
@@ -76,6 +74,12 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         price=price,
         requests=_rows(arrivals, prompt, output, priority, streams),
     )
+
+
+def _drafts(rng: np.random.Generator, output: np.ndarray, on: frozenset[str]) -> Drafts:
+    """Where a host keeps them, layers of the drafter are in the group of all layers."""
+    drafts = drawn_drafts(rng, output, "ahead" in on)
+    return drafts._replace(kinds=(None,)) if "host" in on else drafts
 
 
 def _handover(

@@ -74,7 +74,7 @@ def check_offloaded_groups(settings: "ResolvedEngine", ledger: MemoryLedger) -> 
         (version_key(settings.version)[:2] < GROUPS_SINCE, f"with version {settings.version}",
          f"expected {'.'.join(map(str, GROUPS_SINCE))} or later"),
         (settings.speculative is not None, "with engine.speculative",
-         "one group: engine.disable_hybrid_kv_cache_manager: true"),
+         "expected one group: engine.disable_hybrid_kv_cache_manager: true"),
         (any(group.state for group in groups), "where layers keep a state", "expected none"),
         (any(group.chunked for group in groups), "where attention is chunked", "expected none"),
         (len({group.block_tokens for group in groups}) > 1, "with blocks of different sizes",

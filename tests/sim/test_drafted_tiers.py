@@ -76,8 +76,8 @@ def test_answers_are_as_long_as_asked(scenario: Scenario, requests: Requests) ->
 
 
 def turns(method: str, **told: object) -> list[int]:
-    """What is brought of a prompt of 15 tokens that says a prompt of 9 and its answer of 6 again,
-    on a GPU that has forgotten both."""
+    """What is found of a prompt that says another one of 9 tokens and its answer of 6 again, on a
+    GPU that has forgotten some of both."""
     made = small.scenario(
         windows=(None,), version="0.33", enable_prefix_caching=True, block_size=2,
         num_gpu_blocks=19, kv_offloading_size=1.0, async_scheduling=False, max_model_len=60,
@@ -90,7 +90,10 @@ def turns(method: str, **told: object) -> list[int]:
         [0.0, 1.0, 2.0], [9, 26, 16], [6, 1, 1],
         prefixes=prompt_prefixes(prompts, prompt_id=texts),
     )  # fmt: skip
-    return simulate(behind(made, 50, 1e-6), requests).requests["brought_tokens"].tolist()
+    columns = simulate(behind(made, 50, 1e-6), requests).requests
+    assert columns["brought_tokens"].tolist()[:2] == [0, 0]
+    assert columns["brought_tokens"][2] > 0
+    return (columns["cached_tokens"] + columns["brought_tokens"]).tolist()
 
 
 @pytest.mark.parametrize(

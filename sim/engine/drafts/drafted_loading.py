@@ -46,7 +46,7 @@ class DraftedLoading(DraftedPrefill):
     def _catch_up(self) -> None:
         """See ``Scheduler``: of one that was given up in the step that ended it, what that step
         brought is not known to a connector."""
-        given_up = [each for each in self.unwanted if each.leaves]
+        given_up = [each for each in self.unwanted if each.leaves and each.goes_on]
         super()._catch_up()
         for sequence in given_up:
             sequence.kv_tokens = min(sequence.kv_tokens, sequence.next_told_tokens)

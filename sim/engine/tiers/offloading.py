@@ -181,7 +181,8 @@ class Offloading(Connector):
         """See ``Connector``: whole chunks of what the step computes are offered."""
         prompts_only = self.settings.offload_prompt_only
         before = self.stored
-        self._copy()
+        if self.settings.drafts:
+            self._copy()
         if prompts_only and not self._late:
             for place, sequence in enumerate(batch.prefills):
                 chunk, past = batch.chunks[place]
@@ -211,7 +212,7 @@ class Offloading(Connector):
     def gone(self, sequence: Sequence) -> None:
         """See ``Connector``: it is seen in the next plan."""
         if sequence in self._known:
-            unknown = sequence.leaves and not self._is_planned
+            unknown = self.settings.drafts and sequence.leaves and not self._is_planned
             (self._cut_off if unknown else self._ended).append(sequence)
 
     def _part(self) -> None:

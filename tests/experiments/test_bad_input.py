@@ -37,6 +37,7 @@ BAD_SETTINGS = {
         ["users = 1: unknown key; it belongs to closed_loop, and workload.arrivals.process is p"],
     ),
     "key of a law elsewhere": ("workload.min=1", ["min = 1: unknown key, expected one of arr"]),
+    "a word for a number": ("workload.priorities={high: 1}", ["high = 1: a key here is a whole"]),
     "key of the top": ("workload.precision=5%", ["did you mean precision, at the top of the"]),
     "minutes": ("warmup_s=5m", ["expected a number; did you mean 300?"]),
     "millions": ("workload.num_requests=2m", ["did you mean 2000000?"]),

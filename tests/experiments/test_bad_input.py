@@ -25,7 +25,7 @@ BAD_SETTINGS = {
     "infinity": ("workload.arrivals.rate_per_s=.inf", ["rate_per_s = inf", "finite number"]),
     "share above one": ("engine.gpu_memory_utilization=1.2", ["= 1.2", "less than or equal to 1"]),
     "no seeds": ("seeds=0", ["seeds = 0: expected greater than 0"]),
-    "unknown model": ("model=opt-125n", ["model = 'opt-125n'", "did you mean opt-125m?"]),
+    "unknown model": ("model=otp-125m", ["model = 'otp-125m'", "did you mean opt-125m?"]),
     "unknown GPU": ("cluster.gpu=l40x", ["cluster.gpu = 'l40x'", "did you mean 'l40'?"]),
     "unknown calibration": ("calibration=nnoe", ["calibration = 'nnoe'"]),
     "unknown router": ("cluster.router=rond_robin", ["did you mean round_robin?"]),

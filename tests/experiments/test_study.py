@@ -233,7 +233,7 @@ def test_study_made_in_python(tmp_path: Path) -> None:
     assert prepare(from_study(study)).runs == 2
     with pytest.raises(ValueError, match="settings apply to a study file"):
         run_study(study, settings={"seeds": 2})
-    with pytest.raises(ValueError, match="jobs = 0, expected at least 1"):
+    with pytest.raises(ValueError, match="jobs = 0, expected a whole number of at least 1"):
         run_study(study, jobs=0)
 
 

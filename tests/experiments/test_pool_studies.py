@@ -86,12 +86,12 @@ FAULTS = {
     "unknown gpu": ("cluster.pools[0].gpu=l40x", ["cluster.pools[0].gpu = 'l40x'", "'l40'?"]),
     "both forms": ("cluster.replicas=2", ["cluster.replicas = 2: expected it in each pool"]),
     "no such pool": ("cluster.pools[2].replicas=2", ["cluster.pools[2] is not there", "list of 2"]),
-    "no place": ("cluster.pools.replicas=2", ["has no keys to set", "cluster.pools[0]"]),
+    "no place": ("cluster.pools.replicas=2", ["is a list", "in it: cluster.pools[0]"]),
     "a place counted from the end": (
         "cluster.pools[-1].gpu=t4", ["unknown key; places are counted from 0: cluster.pools[0]"],
     ),
     "a swept place with a dot": (
-        "sweep={cluster.pools.0.replicas: [1]}", ["has no keys to set", "in it: cluster.pools[0]"],
+        "sweep={cluster.pools.0.replicas: [1]}", ["is a list", "cluster.pools[0] instead of"],
     ),
     "two of a name": ("cluster.pools[1].name=fast", ["2 are named fast, expected each once"]),
     "role": ("cluster.pools[0].role=encode", ["pools[0].role = encode: is not modelled"]),

@@ -16,7 +16,9 @@ again, begins behind it.
 import gc
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,9 +29,12 @@ settings.register_profile("thorough", max_examples=2000, derandomize=False, dead
 settings.register_profile("repeated", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeated")
 
-gc.disable()
 
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -90,3 +90,5 @@ class Basis:
     """Nothing is random: another seed would show the same."""
     pilot: bool = False
     """Of a pilot: percentiles have intervals, however little they rest on."""
+    alike: int = 1
+    """Replicas that are alike, among which one router chooses."""

@@ -36,6 +36,7 @@ from experiments.reporting.intervals import (
 from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
 from experiments.reporting.records import Records
 from experiments.reporting.run_rows import Columns, points_of, require
+from experiments.reporting.spread import spread_notes
 from experiments.reporting.support import (
     LOADED,
     THIN,
@@ -308,6 +309,8 @@ def _notes(group: Columns, row: Mapping[str, object], basis: Basis) -> list[str]
     notes += window_notes(row, basis.exact)
     if basis.asked is not None and (reached := basis.asked.note(row)):
         notes.append(reached)
+    if "request_share_max" in group and "requests" in group:
+        notes += spread_notes(group["request_share_max"], group["requests"], basis.alike)
     alone = basis.pool is not None and basis.pool.batches and len(group["seed"]) == 1
     return [*notes, BATCHES_NOTE] if alone else notes
 

@@ -24,6 +24,7 @@ from experiments.running.versions import machine, versions
 from experiments.study.build import is_random
 from experiments.study.plugins import plugin_facts
 from experiments.study.points import Plan
+from sim.settings.cluster_config import ClusterConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,10 +77,16 @@ def summary_table(
             asked.get(point.number),
             point.study.slo,
             not is_random(point.study) and not point.draws[1:],
+            alike=_alike(point.study.cluster),
         )
         for point, each, pool in zip(plan.points, found, pools_of(runs), strict=True)
     ]
     return summarise_points(table, ["point", *plan.keys], bases=bases)
+
+
+def _alike(cluster: ClusterConfig) -> int:
+    """Replicas that one router chooses among, if they are alike; else 1."""
+    return cluster.all_replicas if len(cluster.all_pools) == 1 else 1
 
 
 class RequestsFile:

@@ -277,7 +277,7 @@ def _path_in(data: object, location: tuple[int | str, ...], kind: str) -> Path:
 
 def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str:
     kind, text = item["type"], str(item["msg"])
-    if item["loc"][-1:] == ("[key]",):
+    if item["loc"][-1:] == ("[key]",) and kind.endswith("_parsing"):
         return f"a key here is {_plain_words(text).removeprefix('expected ')}"
     if kind == "missing":
         return f"{MISSING}{_description(model, path, data)}"

@@ -109,7 +109,11 @@ class ClusterConfig(BaseModel):
     @classmethod
     def _is_of_roles(cls, value: object, given: ValidationInfo) -> object:
         if value is not None and not _has_roles(given.data.get("pools")):
-            raise ValueError("expected pools with role: prefill and role: decode")
+            raise ValueError(
+                "expected pools with role: prefill and role: decode. Where a sweep has plain pools "
+                "as well, say it in the points that have roles: sweep: [{cluster.pools: ..., "
+                f"cluster.{given.field_name}: ...}}, ...]"
+            )
         if isinstance(value, str):
             check_router(value, {})
         return value

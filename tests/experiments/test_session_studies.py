@@ -89,10 +89,11 @@ def test_one_clear_error(tmp_path: Path) -> None:
 
 def test_searches_refuse_what_they_do_not_know(tmp_path: Path) -> None:
     slo = "slo: {ttft_s: 0.1, tpot_s: 0.05, attainment: 0.9}\n"
-    text = OPEN.replace("seeds: 2\n", slo).replace(SWEEP, "")
+    length = "  num_requests: 20\n"  # which a search decides
+    text = OPEN.replace("seeds: 2\n", slo).replace(SWEEP, "").replace(length, "")
     with pytest.raises(StudyError, match=r"workload\.sessions: .* begin by themselves yet"):
         prepare_capacity(read_raw(write_study(tmp_path, f"kind: capacity\n{text}")))
-    users = USERS.replace("seeds: 2\n", slo).replace(SWEEP, "")
+    users = USERS.replace("seeds: 2\n", slo).replace(SWEEP, "").replace(length, "")
     prepare_capacity(read_raw(write_study(tmp_path, f"kind: capacity\n{users}")))
     plan = users.replace("  gpu: t4\n", "  router: least_requests\n")
     plan = f"kind: plan\n{plan}candidates:\n  cluster.gpu: [t4]\n"

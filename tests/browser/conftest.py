@@ -34,8 +34,8 @@ def axe() -> str:
     return Path(given).read_text(encoding="utf-8")
 
 
-LOOKS = [("light", 1280), ("light", 768), ("dark", 390)]
-"""A scheme changes colours alone (``test_colour_schemes.py``), so each width is seen in one."""
+LOOKS = [("light", 1280), ("light", 768), ("dark", 1280), ("dark", 390)]
+"""A scheme changes colours alone (``test_colour_schemes.py``): dark at both ends is enough."""
 READ = [("light", 1280), ("dark", 390)]
 
 

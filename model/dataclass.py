@@ -34,8 +34,14 @@ def _made(
     kw_only: bool = False,
 ) -> type:
     own = {name for name, value in vars(cls).items() if value is not None}
-    bare = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)
+    # Whether what it inherits from is frozen as well, the standard library sees to.
+    locked = frozen and any(map(dataclasses.is_dataclass, cls.__mro__[1:]))
+    bare = dataclasses.dataclass(
+        init=False, repr=False, eq=False, slots=slots, kw_only=kw_only, frozen=locked
+    )
     made: type = bare(cls)
+    params = made.__dataclass_params__  # type: ignore[attr-defined]
+    params.init, params.repr, params.eq, params.frozen = True, repr, eq, frozen
     fields = dataclasses.fields(made)
     methods: dict[str, Any] = {"__init__": _UnwrittenInit(made, frozen)}
     if repr:
@@ -44,7 +50,7 @@ def _made(
         values = _values([field.name for field in fields if field.compare])
         methods["__eq__"] = _compared(values)
         methods["__hash__"] = _hashed(values) if frozen else None
-    if frozen:
+    if frozen and not locked:
         methods |= _locks(made, frozenset(field.name for field in fields))
     if frozen and slots:
         methods |= {"__getstate__": _state, "__setstate__": _restore}

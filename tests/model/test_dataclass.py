@@ -106,6 +106,7 @@ def seen(make: Any) -> list[object]:
         *[str(inspect.signature(each)) for each in of.values()],
         *[[one.name for one in fields(each)] for each in of.values()],  # type: ignore[arg-type]
         *[getattr(each, "__match_args__", None) for each in of.values()],
+        *[repr(each.__dataclass_params__) for each in of.values()],  # type: ignore[attr-defined]
         *[getattr(each, "__slots__", None) for each in of.values()],
         *[(each.__name__, each.__qualname__, each.__doc__) for each in of.values()],
         *[_error(attempt) for attempt in tries],
@@ -159,6 +160,30 @@ def test_a_plain_child_may_set_what_it_adds(make: Any) -> None:
     assert (one.width, one.extra) == (1, 2)
     with pytest.raises(FrozenInstanceError, match="cannot assign to field 'width'"):
         one.width = 3
+
+
+@pytest.mark.parametrize("parent", [STANDARD, FAST], ids=["of standard", "of fast"])
+@MAKERS
+@pytest.mark.parametrize("slots", [False, True])
+def test_a_child_may_be_made_by_the_other(parent: Any, make: Any, slots: bool) -> None:
+    """A policy or a mixer of a user's own inherits from one of ours."""
+
+    @make(frozen=True, slots=slots)
+    class Child(made(parent)["Plain"]):  # type: ignore[misc]
+        extra: int = 0
+
+    one = Child(1, extra=2)
+    assert replace(one, width=3) == Child(3, extra=2) != Child(3)
+    assert repr(one).endswith("Child(width=1, name='unnamed', extra=2)")
+    for name in ("width", "extra"):
+        with pytest.raises(FrozenInstanceError, match=f"cannot assign to field '{name}'"):
+            setattr(one, name, 3)
+        with pytest.raises(FrozenInstanceError, match=f"cannot delete field '{name}'"):
+            delattr(one, name)
+    with pytest.raises(TypeError, match="cannot inherit non-frozen dataclass from a frozen one"):
+        make(type("Loose", (made(parent)["Plain"],), {}))
+    with pytest.raises(TypeError, match="cannot inherit frozen dataclass from a non-frozen one"):
+        make(frozen=True)(type("Locked", (made(parent)["Changing"],), {}))
 
 
 def test_what_a_class_says_itself_stays() -> None:

@@ -31,6 +31,8 @@ MOE = LLAMA | {
     "num_experts": 4,
     "num_experts_per_tok": 2,
 }
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}
 BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 
 
@@ -75,11 +77,11 @@ def test_gpus_that_are_too_old() -> None:
 @pytest.mark.parametrize(
     ("told", "setting", "method"),
     [
-        ({"quant_method": "awq"}, "auto", "awq"),
-        ({"quant_method": "awq"}, None, "awq"),
-        ({"quant_method": "awq"}, "awq_marlin", "awq"),
-        ({"quant_method": "gptq"}, "gptq_marlin", "gptq"),
-        ({"quant_method": "gptq"}, "int4", "gptq"),
+        (AWQ, "auto", "awq"),
+        (AWQ, None, "awq"),
+        (AWQ, "awq_marlin", "awq"),
+        (GPTQ, "gptq_marlin", "gptq"),
+        (GPTQ, "int4", "gptq"),
         ({"quantization": {"quant_algo": "NVFP4"}}, "modelopt", "modelopt_fp4"),
         (BLOCKS, "fp8", "fp8"),
         (BLOCKS, "w8a16", "fp8"),
@@ -100,10 +102,10 @@ def test_a_setting_that_agrees_with_the_checkpoint(
 @pytest.mark.parametrize(
     ("told", "setting", "message"),
     [
-        ({"quant_method": "awq"}, "gptq", "'gptq' contradicts the checkpoint: tiny is int4.*'awq'"),
-        ({"quant_method": "gptq"}, "awq_marlin", "contradicts the checkpoint"),
-        ({"quant_method": "awq"}, "none", "'none' contradicts"),
-        ({"quant_method": "awq"}, "fp8", "contradicts"),
+        (AWQ, "gptq", "'gptq' contradicts the checkpoint: tiny is int4.*'awq'"),
+        (GPTQ, "awq_marlin", "contradicts the checkpoint"),
+        (AWQ, "none", "'none' contradicts"),
+        (AWQ, "fp8", "contradicts"),
         (BLOCKS, "int8", "contradicts"),
         (None, "compressed-tensors", "expected a path to a checkpoint whose config.json"),
         (None, "modelopt", "hf_quant_config.json"),
@@ -190,10 +192,10 @@ def test_ranks_may_not_cut_blocks_or_groups() -> None:
     experts = spec_of(BLOCKS, **MOE)
     numbers = precision(quantization=experts.checkpoint.weights)
     assert tensor_parallel_sizes(experts, 16, numbers) == (1, 2)
-    group = spec_of({"quant_method": "gptq", "group_size": 128})
+    group = spec_of(GPTQ)
     numbers = precision(quantization=group.checkpoint.weights)
     assert tensor_parallel_sizes(group, 16, numbers) == (1, 2, 4)
-    channel = spec_of({"quant_method": "gptq", "group_size": -1})
+    channel = spec_of(GPTQ | {"group_size": -1})
     numbers = precision(quantization=channel.checkpoint.weights)
     assert tensor_parallel_sizes(channel, 16, numbers) == (1, 2, 4, 8, 16)
 

@@ -113,14 +113,13 @@
   };
 
   charts.shown = (draw) => {
-    // At once, and anew at another width: bars of a phone's browser that go change the height alone.
+    // Bars of a phone's browser change the height alone.
     draw();
     performance.mark("drawn");
-    let width = window.innerWidth;
-    window.addEventListener("resize", () => {
-      if (window.innerWidth === width) return;
-      width = window.innerWidth;
-      draw();
+    let width = innerWidth;
+    addEventListener("resize", () => {
+      if (innerWidth !== width) draw();
+      width = innerWidth;
     });
   };
 

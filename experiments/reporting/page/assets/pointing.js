@@ -88,7 +88,7 @@
       band.setAttribute("x", Math.min(from, to));
       band.setAttribute("width", Math.abs(to - from));
     });
-    window.addEventListener("pointerup", (event) => {
+    addEventListener("pointerup", (event) => {
       if (from === null) return;
       const to = event.clientX - root.getBoundingClientRect().left;
       const [low, high] = [Math.min(from, to), Math.max(from, to)];

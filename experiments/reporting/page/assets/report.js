@@ -64,7 +64,7 @@
   controls();
   report.drawTable();
   charts.shown(drawAll);
-  window.addEventListener("hashchange", () => {
+  addEventListener("hashchange", () => {
     restore();
     controls();
     report.drawTable();

@@ -7,6 +7,7 @@ inputs and 256 experts).
 import numpy as np
 import numpy.typing as npt
 
+from hardware.arithmetic import DATA_CENTER_BLACKWELL
 from hardware.gpu import Gpu
 from hardware.prices.surface import Surface
 from model.mlps.experts import CHOOSES
@@ -14,8 +15,6 @@ from model.operators import F, Operator
 
 Floats = npt.NDArray[np.float64]
 
-BLACKWELL = 10
-"""Compute capability of data centers' Blackwell, and of what follows."""
 INPUT_S, INPUT_ALONE_S, INPUT_UNSPLIT_S = 3.3e-9, 1.2e-9, 10.3e-9
 """What float32 takes for each input, along which few blocks of threads go: of 2 to 16 rows 20 us
 for 6,144 inputs, of one 7.5, and of more on Blackwell, whose kernel does not split them, 63; what
@@ -42,7 +41,7 @@ def narrow_s(operator: Operator, surface: Surface, gpu: Gpu) -> float:
 
 def along_inputs_s(rows: F, inputs: int, gpu: Gpu) -> Floats:
     """Return what a product in float32 takes beside its arithmetic."""
-    unsplit = (gpu.compute_capability or 0.0) >= BLACKWELL
+    unsplit = (gpu.compute_capability or 0.0) >= DATA_CENTER_BLACKWELL  # and what follows
     many_s = INPUT_UNSPLIT_S if unsplit else INPUT_S
     of_input = np.where(np.asarray(rows) > SPLIT_ROWS, many_s, INPUT_S)
     return inputs * np.where(np.asarray(rows) > 1, of_input, INPUT_ALONE_S)

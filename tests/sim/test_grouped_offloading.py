@@ -77,3 +77,18 @@ def test_windows_that_keep_everything_are_one_group() -> None:
         disable_hybrid_kv_cache_manager=True, kv_connector_extra_config={"blocks_per_chunk": 2},
     )  # fmt: skip
     assert made.pool.host is not None
+
+
+def test_a_block_that_the_last_tokens_fill_is_offered_though_none_was_before() -> None:
+    """3 + 2 tokens: the first block is full as the last token comes, and is offered then, that of
+    the window not, as no hit ends with it."""
+    made = small.scenario(
+        windows=(None, 6), version="0.33", enable_prefix_caching=True, block_size=4, watermark=0.0,
+        num_gpu_blocks=9, max_num_seqs=4, max_num_batched_tokens=64, kv_offloading_size=1.0,
+        max_model_len=40, async_scheduling=True,
+        kv_connector_extra_config={"offload_prompt_only": False},
+    )  # fmt: skip
+    one = small.requests(
+        [0.0], [3], [2], prefixes=prompt_prefixes(np.array([3]), prompt_id=np.array([1]))
+    )
+    assert simulate(behind(made, 100, 1e-6), one).total("host_chunks_stored") == 1

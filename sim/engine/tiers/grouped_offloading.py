@@ -241,6 +241,7 @@ class GroupedOffloading(Offloading):
             computed = min(computed, sequence.prompt_tokens)
         if computed // size > state.stored:
             self._name(sequence, state, computed)
+            self._tables[sequence].keeps = [each.keeps for each in sequence.tables]
             self._watch(sequence)
 
     def _watch(self, sequence: Sequence) -> None:

@@ -85,12 +85,11 @@ def small_tile_surface(
     """
     rows = _whole_columns(rows[rows.kernel_source.str.contains(BACKENDS["triton"])])
     shapes = rows[["version", "num_experts", "width"]].itertuples(index=False)
-    rows = rows[
-        [
-            takes_small_tiles(gpu, compute, experts, width, version)
-            for version, experts, width in shapes
-        ]
+    untuned = [
+        takes_small_tiles(gpu, compute, experts, width, version)
+        for version, experts, width in shapes
     ]
+    rows = rows[np.array(untuned, dtype=bool)]
     rows = rows[rows.width >= NARROWEST_SMALL]
     if rows.empty:
         return None

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.calibrating.expert_calibration import as_chosen
 from experiments.calibrating.expert_fit import expert_surface, other_backends
 from experiments.calibrating.kernel_calibration import kernels_from_tables
 from experiments.calibrating.kernel_fit import rising
@@ -211,6 +212,22 @@ def test_experts_of_another_kernel_do_not_count(tables: Path) -> None:
     write(tables, "moe/vllm/moe_perf", "0.24.0", pd.concat([slower, only]))
     found = experts_of(tables)
     np.testing.assert_allclose(found(rows=[4, 1024], width=8192, experts=8), 0.5, rtol=0.02)
+
+
+def test_few_experts_take_what_evenly_chosen_ones_take() -> None:
+    """In turn, one token of top 2 touches two of eight and four touch all; a draw touches 5.5."""
+    uneven = expert_rows(0.3).assign(version="0.24.0", kernel_source="triton")
+    drawn = 8 * (1 - 0.75**uneven.num_tokens)
+    in_turn = np.minimum(2 * uneven.num_tokens, 8) / drawn
+    even = uneven.assign(latency=expert_rows(0.5).latency * in_turn, distribution="balanced")
+    many = uneven.assign(num_experts=128.0)
+    older = uneven.assign(version="0.14.0")
+    found = as_chosen(pd.concat([uneven, even, many, many.assign(distribution="balanced"), older]))
+    assert len(found) == 3 * len(uneven)
+    newest = found[found.version == "0.24.0"].sort_values("num_experts", kind="stable")
+    expected = [*expert_rows(0.5).latency, *many.latency]
+    np.testing.assert_allclose(newest.latency, expected, rtol=1e-12)
+    np.testing.assert_allclose(found[found.version == "0.14.0"].latency, older.latency)
 
 
 def test_another_backend_of_experts_is_timed_beside_the_first() -> None:

@@ -1,7 +1,6 @@
 """``python -m experiments.calibrate``: see ``experiments.cli.calibrate``."""
 
-from experiments.cli.calibrate import main
-from experiments.cli.command import start
+from experiments.cli.headroom import begin
 
 if __name__ == "__main__":
-    start(main)
+    begin("calibrate")

@@ -1,7 +1,6 @@
 """``python -m experiments.run``: see ``experiments.cli.run``."""
 
-from experiments.cli.command import start
-from experiments.cli.run import main
+from experiments.cli.headroom import begin
 
 if __name__ == "__main__":
-    start(main)
+    begin("run")

@@ -1,7 +1,6 @@
 """``python -m experiments.validate``: see ``experiments.cli.validate``."""
 
-from experiments.cli.command import start
-from experiments.cli.validate import main
+from experiments.cli.headroom import begin
 
 if __name__ == "__main__":
-    start(main)
+    begin("validate")

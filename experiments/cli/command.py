@@ -129,10 +129,7 @@ def _ended(
     except MemoryError:
         pass
     except ModuleNotFoundError as error:
-        extra = OPTIONAL.get(error.name or "")
-        if extra is None:
-            raise
-        return fail(f"this needs {error.name}: pip install -e '.[{extra}]' in a checkout")
+        return missing(error)
     except (ImportError, RuntimeError) as error:
         if not _for_want_of_memory(error):
             raise
@@ -142,6 +139,23 @@ def _ended(
     return fail(
         "out of memory: make the study smaller (workload.num_requests or duration_s, the trace, "
         "engine.max_num_batched_tokens, cluster.replicas), or run fewer at a time with --jobs"
+    )
+
+
+def missing(error: ModuleNotFoundError) -> int:
+    """Say how to get a package that is not installed; return the exit status for it.
+
+    Raises:
+        ModuleNotFoundError: the same, where a module of this project is meant.
+    """
+    package = (error.name or "").partition(".")[0]
+    if not package or (Path(__file__).parents[2] / package).is_dir():
+        raise error
+    if extra := OPTIONAL.get(package):
+        return fail(f"this needs {package}: pip install -e '.[{extra}]' in a checkout")
+    return fail(
+        f"{package} is not installed for {sys.executable}: use the .venv that make setup makes "
+        "(source .venv/bin/activate), or pip install . in the checkout"
     )
 
 

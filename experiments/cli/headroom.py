@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from experiments.cli.command import Parser, fail, run_command, start
+from experiments.cli.command import Parser, fail, missing, run_command, start
 
 COMMANDS = {
     "run": "run a study: simulate every point, leave tables, pictures and a report",
@@ -38,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names, and return its exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
-        module = import_module(f"experiments.cli.{MODULES.get(words[0], words[0])}")
+        try:
+            module = import_module(f"experiments.cli.{MODULES.get(words[0], words[0])}")
+        except ModuleNotFoundError as error:
+            return missing(error)
         status: int = module.main(words[1:])
         return status
     if words and not words[0].startswith("-"):
@@ -46,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(_command, _parser(), words, "nothing was done")
 
 
-def begin() -> NoReturn:
-    """Be the whole of this process."""
-    start(main)
+def begin(*command: str) -> NoReturn:
+    """Be the whole of this process; ``command`` goes before the words of its command line."""
+    start(lambda: main([*command, *sys.argv[1:]]))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.cli.command import Parser, between, called, fail, processes, run_command
+from experiments.reporting.quantities import count_of
 from experiments.running.folder import Wanted, chosen_folder, results_folder
 from experiments.running.publish import claimed, publish
 from experiments.study.calibrations import check_calibration
@@ -111,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
     if ablation is not None:
         print(ablation_text(ablation))
     for reason, count in Counter(_short(one) for one in skipped).most_common():
-        print(f"not predicted: {count} rows: {reason}", file=sys.stderr)
+        print(f"not predicted: {count_of(count, 'row')}: {reason}", file=sys.stderr)
     print(f"results are in {options.out}", file=sys.stderr)
     return 0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from experiments.planning.progress import SearchProgress
 from experiments.reporting.drawing import Picture
+from experiments.reporting.quantities import count_of
 from experiments.running.sweep import Executor
 from experiments.study.document import Loaded, Study
 from experiments.study.kinds import kind_of
@@ -76,7 +77,7 @@ MODULES = {
 def ended(runs: int, resumed: int, requests: int) -> str:
     """Say what a search took, and what of it was there from an earlier call."""
     before = f" ({resumed} from an earlier call)" if resumed else ""
-    return f"{runs} runs{before}, {requests:,} requests measured"
+    return f"{count_of(runs, 'run')}{before}, {count_of(requests, 'request')} measured"
 
 
 def search_of(loaded: Loaded) -> Search:

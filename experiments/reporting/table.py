@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.figure_layout import said
 from experiments.reporting.notes import point_notes
-from experiments.reporting.quantities import DASH, half_length
+from experiments.reporting.quantities import DASH, count_of, half_length
 from experiments.reporting.records import Records
 from experiments.reporting.settings_text import setting_lines
 from experiments.reporting.support import FIRM, THIN, effective, too_short
@@ -103,7 +103,8 @@ def print_points(plan: Plan, to: "Console") -> None:
         values = [said(point.values[key]) for key in plan.keys]
         draws = [str(drawn)] if drawn else []
         table.add_row(str(point.number), *values, *draws, ", ".join(map(str, point.seeds)))
-    to.print(f"{plan.study.name}: {len(plan.points)} points, {plan.runs} runs")
+    points, runs = count_of(len(plan.points), "point"), count_of(plan.runs, "run")
+    to.print(f"{plan.study.name}: {points}, {runs}")
     to.print(table)
 
 

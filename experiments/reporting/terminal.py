@@ -5,6 +5,7 @@ may be closed, its reader gone or its disk full. Commands write with ``print`` a
 ``guarded``; tables and bars go to a ``console``.
 """
 
+import codecs
 import gc
 import os
 import re
@@ -21,6 +22,10 @@ PIPED_WIDTH = 10_000
 """Columns of a console that is no terminal: nothing is cut or wrapped."""
 NARROWEST = 20
 """Columns below which a table is no longer one; a terminal that says less is not believed."""
+SPELT = {"±": "+-", "–": "-", "∞": "inf", "µ": "u", "×": "x", "…": "...", "≤": "<=", "≥": ">="}
+"""Signs of our tables as ASCII has them."""
+PLAINER = "headroom.plainer"
+"""Name of the way to write what an encoding lacks."""
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters but tab and newline, and what turns the direction of writing."""
@@ -34,6 +39,17 @@ def printable(text: str) -> str:
 def _written_out(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    """Replace a sign that an encoding lacks: by one that says the same, or by its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    sign = error.object[error.start]
+    return SPELT.get(sign) or sign.encode("ascii", "backslashreplace").decode(), error.start + 1
+
+
+codecs.register_error(PLAINER, _plainer)
 
 
 class Stream:
@@ -63,7 +79,7 @@ class Stream:
         try:
             shown.encode(self.encoding)
         except UnicodeEncodeError:
-            shown = shown.encode(self.encoding, "backslashreplace").decode(self.encoding)
+            shown = shown.encode(self.encoding, PLAINER).decode(self.encoding)
         self._try(lambda inner: inner.write(shown))
         return len(text)
 

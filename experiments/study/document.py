@@ -170,6 +170,9 @@ class Loaded:
         for override in reversed(self.overrides):
             if path[: len(override.path)] == override.path:
                 return OPTION
+        made = any(override.path[: len(path)] == path for override in self.overrides)
+        if made and path not in self.document.lines:
+            return OPTION
         return self.document.where(path)
 
 

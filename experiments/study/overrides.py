@@ -35,9 +35,11 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
     ``sweep.engine.block_size=[16, 32]`` sets one key of the sweep.
 
     Raises:
-        StudyError: every setting without ``=``, without a key, or whose value is not YAML.
+        StudyError: every setting without ``=``, without a key, or whose value is not YAML; and
+            every one that would undo another one before it.
     """
-    found, problems = [], []
+    found: list[Override] = []
+    problems: list[Problem] = []
     for text in texts:
         key, equals, value = text.partition("=")
         where = f"--set {text[:MOST_SHOWN]}"
@@ -50,10 +52,20 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
             problems += [Problem(where, problem.text) for problem in error.problems]
             continue
         problems += [Problem(where, problem.text) for problem in document.problems]
-        found.append(override(key.strip(), document.data, text))
+        given = override(key.strip(), document.data, text)
+        undone = next((one for one in found if _is_below(one.path, given.path)), None)
+        if undone is not None:
+            what = f"--set {undone.text[:MOST_SHOWN]} came before, expected each key once"
+            problems.append(Problem(where, what))
+        found.append(given)
     if problems:
         raise StudyError(problems)
     return found
+
+
+def _is_below(path: KeyPath, above: KeyPath) -> bool:
+    """Whether a key is another one, or part of it."""
+    return path[: len(above)] == above
 
 
 def given_overrides(settings: Mapping[str, Any] | None) -> list[Override]:

@@ -10,11 +10,12 @@ from experiments.study import build, effects, faults, memory
 from experiments.study.baseline import baselines
 from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError, show
-from experiments.study.grid import Setting, cell, expand, fill_missing, in_brief
+from experiments.study.grid import SWEEPABLE, Setting, cell, expand, fill_missing, in_brief
 from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
 from experiments.study.requests import requests_of, with_prefixes
 from experiments.study.schema import all_keys, value_at, without_misspelt
+from experiments.study.sections import as_written, losses
 from experiments.study.yaml_source import Path
 from model.dataclass import dataclass
 from sim.ceilings import ceilings_of
@@ -84,12 +85,12 @@ def prepare(loaded: Loaded) -> Plan:
     found = faults.merged(schema_faults, faults.references(base))
     # Sweep points tell more about what only the sweep gives, and about the sweep itself.
     known = [fault for fault in found if not _is_swept(fault[0], filled)]
-    source = base if study is None else study.resolved()
+    source = base if study is None else as_written(study.resolved(), base)
     checked = [faults.check(source, setting) for setting in settings]
     known = without_misspelt(known, chain.from_iterable(each for _, each in checked))
     problems = [faults.problem(loaded, base, fault) for fault in [*known, *sweep_faults]]
     problems += faults.point_problems(loaded, settings, [found for _, found in checked], known)
-    problems += loaded.document.problems
+    problems += [*losses(loaded, settings), *loaded.document.problems]
     if study is not None and not problems:
         found_runs = memory.too_many_runs(len(settings), study.calibration_draws, study.seeds)
         problems += [Problem(loaded.where(("seeds",)), found_runs)] if found_runs else []
@@ -107,7 +108,7 @@ def prepare(loaded: Loaded) -> Plan:
     points = tuple(
         Point(
             number,
-            {key: _value(setting, key, point) for key in keys},
+            {key: _value(setting, key, point, loaded.raw) for key in keys},
             point,
             seeds if build.is_random(point) else seeds[:1],
             tuple(range(study.calibration_draws)) or (None,),
@@ -138,10 +139,12 @@ def _is_swept(path: Path, filled: list[Path]) -> bool:
     return path[:1] == ("sweep",) or any(path[: len(swept)] == swept for swept in filled)
 
 
-def _value(setting: Setting, key: str, point: Study) -> Any:
-    """A point that does not mention a key has the value of the base study."""
+def _value(setting: Setting, key: str, point: Study, raw: Mapping[str, Any]) -> Any:
+    """What does not stand in a point has the value of the base study; sections have its words."""
     if key in setting.values:
         return cell(setting.values[key])
+    if isinstance(section := raw.get(key, {}), Mapping) and key in SWEEPABLE:
+        return cell(section)
     return cell(in_brief(value_at(point.resolved(), key_path(key))))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from experiments.reporting.quantities import count_of
 from experiments.reporting.terminal import console
 from experiments.validation.predict import Prediction, Task
 from experiments.validation.rows import Skipped
@@ -61,7 +62,8 @@ class Bar:
 def headline(predictions: Sequence[Prediction], skipped: Sequence[Skipped]) -> str:
     """Return how many rows were predicted, and loudly which of them at bare peaks."""
     bare = sum(one.calibration == "none" for one in predictions)
-    lines = [f"{len(predictions)} rows predicted, {len(skipped)} not (skipped.csv says why)"]
+    rows = count_of(len(predictions), "row")
+    lines = [f"{rows} predicted, {len(skipped)} not (skipped.csv says why)"]
     if bare:
         gpus = ", ".join(sorted({one.gpu for one in predictions if one.calibration == "none"}))
         lines.append(

@@ -76,11 +76,6 @@ def checked_stages(
         raise ValueError(
             f"{told} data_parallel_size = {ranks} is not modelled, expected 1 of one of them"
         )
-    if settings.scheduler != "chunked_prefill":
-        raise ValueError(
-            f"{told} engine.scheduler: {settings.scheduler}, expected chunked_prefill: stages are "
-            "modelled as in vLLM v1"
-        )
     if settings.speculative is not None:
         raise ValueError(
             f"{told} engine.speculative is not modelled, expected none, or one stage of more "

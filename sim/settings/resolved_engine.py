@@ -123,6 +123,11 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
         rules = pipelining(spec, stages, filled["version"], quantized, given_async)
         filled["async_scheduling"] = rules.asynchronous
     check_speculative(engine.model_dump() | filled, engine.speculative)
+    if stages > 1 and filled["scheduler"] != "chunked_prefill":
+        raise ValueError(
+            f"cluster.pipeline_parallel_size = {stages} with engine.scheduler: "
+            f"{filled['scheduler']}, expected chunked_prefill: stages are modelled as in vLLM v1"
+        )
     for name in ("enable_prefix_caching", "async_scheduling"):
         if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
             which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"

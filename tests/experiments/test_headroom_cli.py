@@ -117,6 +117,20 @@ def test_what_a_plain_installation_leaves_out_is_named(
     assert not (tmp_path / "out.yaml").exists()
 
 
+@pytest.mark.parametrize("words", [["run", "--list"], ["validate", "runs.csv", "--out", "o"]])
+def test_a_python_without_the_packages_is_told_where_they_are(
+    words: list[str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-S", "-m", "experiments", *words]  # -S: no packages but its own
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f" is not installed for {sys.executable}: use the .venv" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -96,10 +96,10 @@ def test_no_sweep_may_be_written_as_null(
     monkeypatch.chdir(tmp_path)
     write_study(tmp_path, SMALL[: SMALL.index("sweep:")] + "sweep: null\n")
     assert run_cli("small.yaml", "--dry-run") == 0
-    assert "small: 1 points, 2 runs" in capsys.readouterr().out
+    assert "small: 1 point, 2 runs" in capsys.readouterr().out
     write_study(tmp_path)
     assert run_cli("small.yaml", "--dry-run", "--set", "sweep=null") == 0
-    assert "small: 1 points, 2 runs" in capsys.readouterr().out
+    assert "small: 1 point, 2 runs" in capsys.readouterr().out
 
 
 def test_a_limit_of_the_process_is_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:

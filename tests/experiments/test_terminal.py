@@ -112,9 +112,9 @@ def test_a_closed_stream_takes_everything() -> None:
 def test_characters_without_a_place_are_written_out() -> None:
     inner = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     stream = Stream(inner)
-    stream.write("± 1")
+    stream.write("± 1 ↗")
     stream.flush()
-    assert inner.buffer.getvalue() == b"\\xb1 1"
+    assert inner.buffer.getvalue() == b"+- 1 \\u2197"
 
 
 def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:

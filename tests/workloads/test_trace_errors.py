@@ -150,6 +150,10 @@ def test_zones_must_be_the_same_throughout(tmp_path):
         ),
         (HEADERS["vidur"] + ",arrived_at\n1,2,3,4\n", "column 'arrived_at' must be in the header "),
         ("TIMESTAMP,ContextToken,GeneratedTokens\n", "nearest: azure, lacking ContextTokens"),
+        (
+            "arival_s,prompt_token,output_tokens\n0,1,2\n",
+            "nearest: headroom, lacking arrival_s (is it arival_s?), prompt_tokens (is it ",
+        ),
         ("a,b,c\n1,2,3\n", "trace.csv:1: columns of no known trace format: a, b, c. Expected"),
         ("0,1,2\n1,2,3\n", "trace.csv:1: holds windows of a ServeGen client (start, rate, cv, .."),
     ],

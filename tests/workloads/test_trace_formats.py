@@ -65,7 +65,7 @@ def test_all_that_is_told_of_a_trace(written):
     text = "arrival_s,prompt_tokens,output_tokens\n4,10,3\n3,20,3\n8,30,9\n"
     assert read_trace(written(text, "t.csv")).notes == (
         "t.csv: format headroom (CSV), 3 requests over 5 s (0.4 per second); mean prompt 20.0 and "
-        "output 5.0 tokens; times read as seconds; 1 rows were earlier than the one before: sorted "
+        "output 5.0 tokens; times read as seconds; 1 row was earlier than the one before: sorted "
         "by time",
     )
     (note,) = read_trace(written(text, "t.csv"), limit=2, rate_scale=2.0).notes

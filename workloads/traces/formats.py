@@ -27,6 +27,8 @@ FORMATS: tuple[TraceFormat, ...] = (
     *simulators.LENGTHS,
     *clients.LENGTHS,
 )
+NEAR = 0.8
+"""Likeness (of difflib) from which on a column is a misspelt other one."""
 USUAL = (usual.TABLE, usual.LENGTHS)
 """What has none of these, and columns of usual names."""
 FORMAT_NAMES = tuple(dict.fromkeys(form.name for form in (*FORMATS, *USUAL)))
@@ -135,15 +137,31 @@ def _unknown(names: Sequence[str]) -> str:
     if twice := usual.said_twice(names):
         return twice
     there = listed(list(names))
-    nearest = min(FORMATS, key=lambda form: len(_missing(form, names)) / len(form.columns()))
-    missing = _missing(nearest, names)
+    lacking = [(form, _slips(form, names)) for form in FORMATS]
+    nearest, slips = min(lacking, key=lambda one: _share(one[1], one[0]))
     near = ""
-    if len(nearest.columns()) - len(missing) >= 2:
-        near = f"; nearest: {nearest.name}, lacking {', '.join(missing)}"
+    if len(nearest.columns()) - len(slips) >= 2 or all(slips.values()):
+        told = (f"{name} (is it {slip}?)" if slip else name for name, slip in slips.items())
+        near = f"; nearest: {nearest.name}, lacking {', '.join(told)}"
     return (
         f"columns of no known trace format: {there}{near}. Expected for example arrival_s, "
         "prompt_tokens, output_tokens; docs/traces.md lists every format"
     )
+
+
+def _slips(form: TraceFormat, names: Sequence[str]) -> dict[str, str]:
+    """Columns that a format needs and a file lacks, each with the file's that is spelt nearly so,
+    or with nothing."""
+    missing = _missing(form, names)
+    others = [name for name in names if plain(name) not in map(plain, form.columns())]
+    near = {name: difflib.get_close_matches(name, others, n=1, cutoff=NEAR) for name in missing}
+    return {name: found[0] if found else "" for name, found in near.items()}
+
+
+def _share(slips: dict[str, str], form: TraceFormat) -> tuple[float, int]:
+    """How much of a format a file lacks but for slips, and of two alike which has more columns."""
+    columns = len(form.columns())
+    return sum(not slip for slip in slips.values()) / columns, -columns
 
 
 def _is_value(name: str) -> bool:

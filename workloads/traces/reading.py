@@ -140,7 +140,8 @@ class _Reading:
                 order = np.argsort(time_s, kind="stable")
                 time_s, prompts, outputs = time_s[order], prompts[order], outputs[order]
                 prefixes = prefixes and prefixes.taken(order)
-                notes.append(f"{late:,} rows were earlier than the one before: sorted by time")
+                were = "1 row was" if late == 1 else f"{late:,} rows were"
+                notes.append(f"{were} earlier than the one before: sorted by time")
         return Recorded(
             time_s=time_s,
             prompt_tokens=prompts,

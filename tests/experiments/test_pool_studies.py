@@ -16,7 +16,6 @@ from experiments.running.capacity import capacity_per_s
 from experiments.running.pool_tables import calibrations_of
 from experiments.study.build import by_pool, independent_replicas, is_random, scenario_of, settled
 from experiments.study.document import Study, from_study, read_raw
-from experiments.study.errors import StudyError
 from experiments.study.keys import dotted, key_path
 from experiments.study.points import Plan, prepare
 from experiments.study.requests import requests_of
@@ -79,16 +78,6 @@ def test_keys_of_pools_are_swept_and_set(tmp_path: Path) -> None:
     study = load_study(tmp_path / "small.yaml", {"cluster.pools[1].replicas": 5})
     assert study.cluster.all_replicas == 7
     assert list(study.sweep) == ["cluster.pools[0].engine.max_num_seqs"], "what is set is not swept"
-
-
-def test_pools_of_a_sweep_contradict_only_what_is_written(tmp_path: Path) -> None:
-    path = write_study(
-        tmp_path, SMALL[: SMALL.index("sweep:")] + "sweep: {cluster.pools: [[{gpu: l4}]]}\n"
-    )
-    with pytest.raises(StudyError) as error:
-        prepare(read_raw(path))
-    (problem,) = error.value.problems
-    assert "cluster.gpu: expected it in each pool" in problem.text
 
 
 FAULTS = {

@@ -13,7 +13,7 @@ from experiments.study.bundled import bundled_studies
 from experiments.study.document import Study, from_study, read_raw
 from experiments.study.errors import MAX_SHOWN, Problem, StudyError
 from experiments.study.kinds import kind_of
-from experiments.study.overrides import given_overrides, parse_overrides
+from experiments.study.overrides import parse_overrides
 from experiments.study.points import prepare
 from experiments.study.schema import all_keys, choices_at, keys_at
 from experiments.study.yaml_source import parse_yaml
@@ -110,16 +110,6 @@ def test_a_list_of_points_cannot_be_extended_by_a_key(tmp_path: Path) -> None:
         load_study(path, {"sweep.engine.block_size": [16, 32]})
     whole = {"sweep": [{"engine.block_size": 16}]}
     assert load_study(path, whole).sweep == whole["sweep"]
-
-
-def test_a_point_without_a_swept_section_shows_what_the_study_says_of_it(tmp_path: Path) -> None:
-    engine = {"dtype": "float16", "max_num_seqs": 8}
-    sweep = [{"engine": {**engine, "block_size": 8}}, {"cluster.gpu": "l4"}]
-    path = write_study(tmp_path)
-    plan = prepare(read_raw(path, given_overrides({"sweep": sweep})))
-    assert [json.loads(point.values["engine"]) for point in plan.points] == [
-        {**engine, "block_size": 8}, engine,
-    ]  # fmt: skip
 
 
 def test_set_below_a_swept_section_is_refused(tmp_path: Path) -> None:

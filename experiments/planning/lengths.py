@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from experiments.planning.promises import limits_of, longest_stay_s
-from experiments.reporting.support import SHORT
+from experiments.reporting.support import SHORT, Load
 from experiments.running.pooling import load_of
 from experiments.study.build import looks_at_nothing, scenario_of, settled
 from experiments.study.document import Study, validate
@@ -122,18 +122,26 @@ def long_enough(study: Study, fewest: int = FEWEST) -> Study:
     )
 
 
-def long_for_its_load(study: Study) -> Study | None:
+def load_that_waits(study: Study) -> Load | None:
+    """Return the load of a study that has one, and a limit of whose SLO is about a wait.
+
+    Limits on the time per token alone have no queue to wait for.
+    """
+    slo = study.slo
+    if slo is None or all(one.latency == "tpot" for one in limits_of(slo).values()):
+        return None
+    load = load_of(study)
+    return None if load is None or math.isnan(load.share) else load
+
+
+def long_for_its_load(study: Study, load: Load) -> Study | None:
     """Return a study whose runs are as long as its load asks for; None where they are already.
 
     A queue near its capacity forgets slowly how it was at the start, which is empty: shorter runs
     than ``SHORT`` relaxation times have not seen what waits are like there, and keep too much.
-    Limits on the time per token alone have no queue to wait for.
     """
-    count, slo = study.workload.num_requests, study.slo
-    if count is None or slo is None:
-        return None
-    load = load_of(study) if any(one.latency != "tpot" for one in limits_of(slo).values()) else None
-    if load is None or math.isnan(load.share):
+    count = study.workload.num_requests
+    if count is None:
         return None
     asked = math.ceil(min(SHORT * load.relaxation / (1 - WARMUP), LONGEST))
     return with_values(study, {"workload.num_requests": asked}) if asked > count else None

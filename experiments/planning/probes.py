@@ -3,12 +3,13 @@
 A probe asks for as many runs as its next look needs, and remembers counts only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from itertools import islice
 from typing import Protocol
 
-from experiments.planning.lengths import WARMUP, long_for_its_load
+from experiments.planning.expected import effect_of_load, expected_effect
+from experiments.planning.lengths import WARMUP, load_that_waits, long_for_its_load
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample
 from experiments.planning.sequential import (
@@ -18,9 +19,11 @@ from experiments.planning.sequential import (
     decide,
     hardly_kept,
     is_over,
+    no_luck,
     surely_missed,
 )
 from experiments.planning.trials import Ask, Trial
+from experiments.reporting.support import Load
 from experiments.study.document import Study
 from model.dataclass import dataclass
 from workloads.arrivals import ClosedLoop
@@ -86,12 +89,16 @@ class Counts:
     against: dict[str, int] = field(default_factory=dict)
     """Requests that count against each promise, by its key."""
     by_limit: dict[str, int] = field(default_factory=dict)
+    waited: dict[str, int] = field(default_factory=dict)
+    """Of those that count against each promise, who missed a limit of a wait."""
 
     def add(self, sample: Sample) -> None:
         """Add a run."""
         self.measured += sample.measured
         for promise in self.promises:
             self.against[promise.key] = self.against.get(promise.key, 0) + sample.count(promise)
+            waited = sample.waited(promise)
+            self.waited[promise.key] = self.waited.get(promise.key, 0) + waited
         for name, mask in sample.by_limit.items():
             self.by_limit[name] = self.by_limit.get(name, 0) + int(mask.sum())
 
@@ -131,9 +138,19 @@ class SteadyProbe:
     """Its batches, by the key of the promise."""
     earlier: int = 0
     """Runs that kept it, and were too short for their load."""
+    load_of: Callable[[Study], Load | None] = load_that_waits
+    load: Load | None = None
+    """Of the study, where it is known and a limit is about a wait."""
+    effects: dict[str, list[float]] = field(default_factory=dict)
+    """Design effect of the misses that is to be expected after each run, by key of the promise."""
 
     def __post_init__(self) -> None:
         self.counts = Counts(self.promises)
+        self.effects = {one.key: [] for one in self.promises}
+
+    def _effect(self, promise: Promise, counts: Counts) -> float:
+        waits = None if self.load is None else effect_of_load(self.load)
+        return expected_effect(promise, counts, waits)
 
     @property
     def few(self) -> int:
@@ -150,13 +167,17 @@ class SteadyProbe:
         first = self.first
         if first is None:
             return False
-        missed, allowed = first.missed / max(first.measured, 1), first.worst.allowed
-        if missed * (1 - allowed) > PLAIN * allowed * (1 - missed):
+        return any(self._is_plain(first, one) for one in self.promises)
+
+    def _is_plain(self, first: Counts, promise: Promise) -> bool:
+        """Whether the short run alone says that a promise is missed, by no ill luck."""
+        share, allowed = first.against[promise.key] / max(first.measured, 1), promise.allowed
+        if not no_luck(share, first.measured, allowed, self._effect(promise, first)):
+            return False
+        if share * (1 - allowed) > PLAIN * allowed * (1 - share):
             return True
-        return self._is_futile and any(
-            surely_missed(self.opening[one.key], one.allowed, self.confidence)
-            for one in self.promises
-        )
+        opening = self.opening[promise.key]
+        return self._is_futile and surely_missed(opening, allowed, self.confidence)
 
     @property
     def _is_futile(self) -> bool:
@@ -180,7 +201,8 @@ class SteadyProbe:
         if self._is_hopeless or self.verdict is Verdict.MISSED or self._is_futile:
             return True
         return all(
-            is_over(self._of(one), one.allowed, self.confidence, self.most) for one in self.promises
+            is_over(self._of(one), one.allowed, self.confidence, self.most, self.effects[one.key])
+            for one in self.promises
         )
 
     @property
@@ -189,7 +211,10 @@ class SteadyProbe:
         if self._is_hopeless:
             return Verdict.MISSED
         return together(
-            [decide(self._of(one), one.allowed, self.confidence) for one in self.promises]
+            [
+                decide(self._of(one), one.allowed, self.confidence, self.effects[one.key])
+                for one in self.promises
+            ]
         )
 
     @property
@@ -229,10 +254,13 @@ class SteadyProbe:
             self.first = Counts(self.promises)
             self.first.add(short)
             self.opening = {one.key: short.batches(one) for one in self.promises}
+            self.load = self.load_of(self.study)
             return
         for sample in samples:
             self.batches.append({one.key: sample.batches(one) for one in self.promises})
             self.counts.add(sample)
+            for one in self.promises:
+                self.effects[one.key].append(self._effect(one, self.counts))
         if self.verdict is Verdict.KEPT and not self.earlier:
             self._ask_again()
 
@@ -241,10 +269,11 @@ class SteadyProbe:
 
         What they miss is missed all the same.
         """
-        longer = long_for_its_load(self.study)
+        longer = None if self.load is None else long_for_its_load(self.study, self.load)
         if longer is not None:
             self.study, self.earlier = longer, len(self.batches)
             self.batches, self.counts = [], Counts(self.promises)
+            self.effects = {one.key: [] for one in self.promises}
 
 
 def shorter(study: Study) -> Study:

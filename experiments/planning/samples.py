@@ -46,6 +46,11 @@ class Sample:
         """How many of the requests count against a promise."""
         return int(self.missed[promise.key].sum())
 
+    def waited(self, promise: Promise) -> int:
+        """How many of those missed a limit of TTFT or E2E."""
+        waits = [self.by_limit[name] for name in promise.limits if not name.startswith("tpot")]
+        return int(np.logical_or.reduce(waits).sum()) if waits else 0
+
     def batches(self, promise: Promise, count: int = BATCHES) -> tuple[Batch, ...]:
         """Missed and measured requests of equally many in a row."""
         missed = self.missed[promise.key]
@@ -106,13 +111,7 @@ def waited(samples: Sequence[Sample], promise: Promise) -> float:
     1 where none misses, since nothing is known.
     """
     missed = sum(sample.count(promise) for sample in samples)
-    waits = [name for name in promise.limits if not name.startswith("tpot")]
-    if not missed:
-        return 1.0
-    if not waits:
-        return 0.0
-    late = [np.logical_or.reduce([one.by_limit[name] for name in waits]) for one in samples]
-    return sum(int(each.sum()) for each in late) / missed
+    return sum(sample.waited(promise) for sample in samples) / missed if missed else 1.0
 
 
 def binding(samples: Sequence[Sample], promises: Sequence[Promise]) -> tuple[str, float]:

@@ -11,6 +11,13 @@ probability ratio test is faster and wrong twice as often near the limit; confid
 without a law of the data (Howard et al., "Time-uniform, nonparametric, nonasymptotic confidence
 sequences", Annals of Statistics 49(2), 2021) pay for a bound of 1 on a mean of 0.01 and do not
 decide in 150 batches.
+
+Requests that wait too long do so together, some long busy periods make most of a missed share, and
+runs that saw few of them have both a low mean and a low spread. So the spread of the runs is not
+asked alone: the load tells before them what busy periods are like, as a design effect
+(``experiments.reporting.support``). A limit is kept where neither the spread nor that effect leaves
+doubt, and early missed ones have to exceed what an unlucky busy period does. docs/planning.md has
+what came of it.
 """
 
 import math
@@ -42,7 +49,13 @@ a skewed law a few batches now and then have a low mean and hardly a spread: of 
 just the 1% that may, two of thirty pairs of runs look as if they kept it at a level of one in six
 thousand, and half of all that was wrongly called kept was so at one of these looks."""
 FEWEST_EXPECTED = 30.0
-"""Misses that were allowed among the requests of which none missed, for that to say something."""
+"""Misses that were allowed among the requests of which none missed, for that to say something;"""
+PERIODS = 4.0
+"""and so many busy periods there are, for each effective request of those, in which some would
+miss: the time above a level of a random walk with drift has a second moment of four times the
+square of its mean, and a design effect is the second moment over the mean."""
+BY_LUCK = NormalDist().inv_cdf(1 - 0.0025)
+"""How rarely a limit that is just kept may look as bad as what ends a test early as missed."""
 
 
 class Verdict(Enum):
@@ -57,39 +70,58 @@ Batch = tuple[int, int]
 """Missed and measured requests."""
 
 
-def decide(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -> Verdict:
+def decide(
+    runs: Sequence[Sequence[Batch]], allowed: float, confidence: float,
+    effects: Sequence[float] = (),
+) -> Verdict:  # fmt: skip
     """Return what the runs so far say, as if they had been looked at one by one.
 
     Args:
         runs: batches of each run, in the order of the seeds.
         allowed: missed share that is still kept.
         confidence: that neither verdict is wrong.
+        effects: design effect of the misses that is to be expected, after each number of runs;
+            none: nothing is known but the runs.
     """
     if not runs:
         return Verdict.UNDECIDED
-    if _share(runs[0]) > HOPELESS * allowed:
+    known = effects or [1.0] * len(runs)
+    first = _share(runs[0])
+    if first > HOPELESS * allowed and no_luck(first, _measured(runs[:1]), allowed, known[0]):
         return Verdict.MISSED
     for look in LOOKS:
         if look > len(runs):
             break
-        each = [_share(run) for run in runs[:look]]
-        if min(each) > allowed and math.fsum(each) > FAR * allowed * look:
+        seen, effect = runs[:look], known[look - 1]
+        each = [_share(run) for run in seen]
+        mean = math.fsum(each) / look
+        plain = min(each) > allowed and mean > FAR * allowed
+        if plain and no_luck(mean, _measured(seen), allowed, effect):
             return Verdict.MISSED
-        batches = [batch for run in runs[:look] for batch in run]
-        found = _look(batches, allowed, level_of(look, confidence))
+        batches = [batch for run in seen for batch in run]
+        found = _look(batches, allowed, level_of(look, confidence), effect)
         if found is not Verdict.UNDECIDED:
             return found
     return Verdict.UNDECIDED
 
 
+def no_luck(share: float, measured: float, allowed: float, effect: float) -> bool:
+    """Tell whether so many requests would hardly miss so much of what just keeps a limit.
+
+    By what is to be expected of them, not by how they vary.
+    """
+    return share > allowed * _of_the_mean(measured * allowed / effect, BY_LUCK)
+
+
 def is_over(
-    runs: Sequence[Sequence[Batch]], allowed: float, confidence: float, most: int = LOOKS[-1]
-) -> bool:
+    runs: Sequence[Sequence[Batch]], allowed: float, confidence: float, most: int = LOOKS[-1],
+    effects: Sequence[float] = (),
+) -> bool:  # fmt: skip
     """Tell whether no further run would change anything, or there are ``most`` of them.
 
     Nor would it where they hardly can end as kept: undecided and missed are the same to a buyer.
     """
-    if len(runs) >= most or decide(runs, allowed, confidence) is not Verdict.UNDECIDED:
+    if len(runs) >= most or decide(runs, allowed, confidence, effects) is not Verdict.UNDECIDED:
         return True
     return len(runs) >= LOOKS[0] and _chance_of_kept(runs, allowed, confidence) < FUTILE
 
@@ -164,21 +196,42 @@ def level_of(look: int, confidence: float) -> float:
     return 1 - (1 - confidence) / 2 * (look**2 - before**2) / LOOKS[-1] ** 2
 
 
-def _look(batches: list[Batch], allowed: float, level: float) -> Verdict:
+def _look(batches: list[Batch], allowed: float, level: float, effect: float) -> Verdict:
     shares = [missed / measured for missed, measured in batches if measured]
-    measured = sum(count for _, count in batches)
     if len(shares) < 2:
         return Verdict.UNDECIDED
+    measured = _measured([batches])
+    mean = math.fsum(shares) / len(shares)
+    if not mean:
+        expected = measured * allowed
+        none = expected >= FEWEST_EXPECTED and math.exp(-PERIODS * expected / effect) < 1 - level
+        return Verdict.KEPT if none else Verdict.UNDECIDED
+    if mean == 1:
+        return Verdict.MISSED
     beyond, error = _log_odds(shares, allowed)
-    if not error:
-        if beyond > 0:
-            return Verdict.MISSED
-        enough = measured * allowed >= FEWEST_EXPECTED
-        return Verdict.KEPT if enough else Verdict.UNDECIDED
-    half = t_quantile(level, len(shares) - 1) * error
-    if beyond + half * _caution(shares, error) < 0:
+    alone = 1 / math.sqrt(measured * mean * (1 - mean))  # if requests were independent
+    quantile = t_quantile(level, len(shares) - 1)
+    few = mean < allowed * _of_the_mean(measured * allowed / effect, -quantile)
+    if few and beyond + quantile * max(error * _caution(shares, error), alone) < 0:
         return Verdict.KEPT
-    return Verdict.MISSED if beyond - half > 0 else Verdict.UNDECIDED
+    return Verdict.MISSED if beyond - quantile * max(error, alone) > 0 else Verdict.UNDECIDED
+
+
+def _of_the_mean(worth: float, quantile: float) -> float:
+    """Return a quantile of the share that just keeps a limit, over what is allowed.
+
+    Shares that are sums of few busy periods have about a gamma law. Its quantile is that of Wilson
+    and Hilferty, "The distribution of chi-square", Proceedings of the National Academy of Sciences
+    17(12), 1931.
+
+    Args:
+        worth: misses that are allowed, over their design effect: one over the square of the cv.
+        quantile: of the normal distribution, or of Student's t to be careful.
+    """
+    if not worth > 0:
+        return math.inf if quantile > 0 else 0.0
+    root: float = 1 - 1 / (9 * worth) + quantile / (3 * math.sqrt(worth))
+    return max(root, 0.0) ** 3
 
 
 def _log_odds(shares: Sequence[float], allowed: float) -> tuple[float, float]:
@@ -187,9 +240,9 @@ def _log_odds(shares: Sequence[float], allowed: float) -> tuple[float, float]:
     The error is 0 where all shares are the same; at shares of 0 and 1 the odds end.
     """
     mean = math.fsum(shares) / len(shares)
-    variance = math.fsum((share - mean) ** 2 for share in shares) / (len(shares) - 1)
-    if not variance:
+    if not 0 < mean < 1:
         return mean - allowed, 0.0
+    variance = math.fsum((share - mean) ** 2 for share in shares) / (len(shares) - 1)
     odds = mean * (1 - allowed) / (allowed * (1 - mean))
     return math.log(odds), math.sqrt(variance / len(shares)) / (mean * (1 - mean))
 
@@ -197,7 +250,7 @@ def _log_odds(shares: Sequence[float], allowed: float) -> tuple[float, float]:
 def _caution(shares: Sequence[float], error: float) -> float:
     """Return how many times its error a verdict of kept counts with; more than once at first."""
     count = len(shares)
-    if count > BATCHES * EARLY:
+    if count > BATCHES * EARLY or not error:
         return 1.0
     cv = error * (1 - math.fsum(shares) / count) * math.sqrt(count)
     usual = (cv**2 * (count - 1) + USUAL_CV**2 * AS_BATCHES) / (count - 1 + AS_BATCHES)
@@ -205,5 +258,9 @@ def _caution(shares: Sequence[float], error: float) -> float:
 
 
 def _share(run: Sequence[Batch]) -> float:
-    measured = sum(count for _, count in run)
+    measured = _measured([run])
     return sum(missed for missed, _ in run) / measured if measured else 1.0
+
+
+def _measured(runs: Sequence[Sequence[Batch]]) -> int:
+    return sum(count for run in runs for _, count in run)

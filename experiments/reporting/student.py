@@ -1,11 +1,13 @@
 """Quantiles of Student's t, without scipy: importing it would take longer than a small study."""
 
 import math
+from functools import lru_cache
 
 _PRECISION = 1e-15
 _MOST_TERMS = 10_000
 
 
+@lru_cache(maxsize=1024)
 def t_quantile(probability: float, freedom: float) -> float:
     """Return the value that a Student t variable stays below with ``probability``.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.planning import probes
-from experiments.planning.lengths import LONGEST, WARMUP, long_for_its_load
+from experiments.planning.lengths import LONGEST, WARMUP, load_that_waits, long_for_its_load
 from experiments.planning.probes import SteadyProbe, settle
 from experiments.planning.promises import promises_of
 from experiments.planning.samples import Sample
@@ -52,16 +52,19 @@ def study(share: float, **changes: Any) -> Study:
     ],
 )
 def test_runs_are_as_long_as_their_load_asks_for(share: float, requests: int | None) -> None:
-    longer = long_for_its_load(study(share))
+    point = study(share)
+    load = load_that_waits(point)
+    assert load is not None
+    longer = long_for_its_load(point, load)
     found = None if longer is None else longer.workload.num_requests
     assert found == (None if requests is None else pytest.approx(requests, abs=1))
 
 
 def test_without_a_queue_or_a_rate_runs_stay_as_they_are() -> None:
-    assert long_for_its_load(study(0.94, slo={"tpot_s": 0.1, "attainment": 0.99})) is None
+    assert load_that_waits(study(0.94, slo={"tpot_s": 0.1, "attainment": 0.99})) is None
     users = {"process": "closed_loop", "users": 50}
     workload = SMALL["workload"] | {"arrivals": users}
-    assert long_for_its_load(study(0.94, workload=workload)) is None
+    assert load_that_waits(study(0.94, workload=workload)) is None
 
 
 @pytest.mark.parametrize(("late", "verdict"), [(0, Verdict.KEPT), (0.05, Verdict.MISSED)])
@@ -72,7 +75,7 @@ def test_what_short_runs_keep_is_asked_again(
     point = study(0.5)
     workload = point.workload.model_copy(update={"num_requests": 9000})
     longer = point.model_copy(update={"workload": workload})
-    monkeypatch.setattr(probes, "long_for_its_load", lambda _: longer)
+    monkeypatch.setattr(probes, "long_for_its_load", lambda *_: longer)
     lengths: list[int | None] = []
 
     def ask(trials: Any) -> list[Sample]:

@@ -8,6 +8,7 @@ from experiments.reporting.differences import SHOWN
 from experiments.reporting.figure_layout import said
 from experiments.reporting.quantities import DASH, significant
 from experiments.reporting.records import Records
+from experiments.reporting.stats import is_share
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.study.points import Plan
 
@@ -65,7 +66,10 @@ LEAST_PLAIN = 1e-4
 
 
 def text_of(row: Mapping[str, Any]) -> str:
-    """Write ``-39.2 ±17*``; a dash where nothing is known."""
+    """Write ``-39.2 ±17*``; a dash where nothing is known.
+
+    Both ends, ``+35 (-64 to +100)``, of an interval that was cut off.
+    """
     factor = HEADINGS.get(row["metric"], ("", 1.0))[1]
     value, low, high = (
         factor * float(row[name]) for name in ("difference", "difference_lo", "difference_hi")
@@ -77,6 +81,8 @@ def text_of(row: Mapping[str, Any]) -> str:
         return "0"
     half = (high - low) / 2
     decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
+    if is_share(row["metric"]) and max(-low, high) >= factor:
+        return f"{value:+,.{decimals}f} ({low:+,.{decimals}f} to {high:+,.{decimals}f}){star}"
     width = significant(half, 2) if half >= LEAST_PLAIN else f"{half:.{decimals}f}"
     return f"{value:+,.{decimals}f} ±{width}{star}"
 

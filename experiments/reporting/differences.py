@@ -13,8 +13,8 @@ from typing import Any
 from experiments.reporting.intervals import real_ends
 from experiments.reporting.records import Records
 from experiments.reporting.run_rows import Columns, identity, pairs, points_of, require
-from experiments.reporting.significance import Difference, holm, sectioned
-from experiments.reporting.stats import interval_of
+from experiments.reporting.significance import Difference, holm, of_shares, sectioned
+from experiments.reporting.stats import interval_of, is_share
 from experiments.reporting.support import THIN, effective
 
 SHOWN = (
@@ -61,6 +61,7 @@ def differences_table(
         for metric in COMPARED:
             if metric in summary:
                 found = _difference(gaps, of_point[number], of_point[base], metric)
+                found = of_shares(found) if is_share(metric) else found
                 rows.append(_row(of_point[number], of_point[base], keys, metric, found))
     stars = holm([row["p_value"] if row["metric"] in SHOWN else math.nan for row in rows])
     for row, starred in zip(rows, stars, strict=True):
@@ -147,6 +148,9 @@ def paired_difference(
                 f"{sorted(set(base['seed']))}, expected the same"
             )
         mean, low, high = interval_of(gaps, metric, real_ends)
+        if is_share(metric):
+            cut = of_shares(Difference(mean, low, high))
+            low, high = cut.low, cut.high
         row: dict[str, object] = {key: group[key][0] for key in keys}
         row |= {"seeds": len(set(group["seed"])), "difference": mean}
         rows.append(row | {"difference_lo": low, "difference_hi": high})

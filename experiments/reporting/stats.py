@@ -278,13 +278,18 @@ def interval_of(
     return crossed_interval([[row[seed] for seed in seeds] for row in table.values()], ends=ends)
 
 
+def is_share(metric: str) -> bool:
+    """Tell whether a metric is within 0 to 1."""
+    return metric in SHARES or metric in TRIALS or metric.endswith(SHARE)
+
+
 def _ends_of(runs: Columns, metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
     if metric.endswith(SHARE):
         metric = "slo_attainment"
     if metric not in BOUNDED:
         return real_ends
-    if metric not in SHARES and metric not in TRIALS:
+    if not is_share(metric):
         return positive_ends
     trials = TRIALS.get(metric)
     if trials is None or trials not in runs:

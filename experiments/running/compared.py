@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from experiments.reporting.differences import COMPARED, FEWEST_SEEDS, QUEUEING, SHOWN
 from experiments.reporting.records import Records
-from experiments.reporting.significance import Difference, blocked, holm, sectioned, welch
+from experiments.reporting.significance import (
+    Difference,
+    blocked,
+    holm,
+    of_shares,
+    sectioned,
+    welch,
+)
+from experiments.reporting.stats import is_share
 from experiments.running.compared_settings import Difference as Setting
 from experiments.running.compared_settings import basis_of, differing, settings_of
 from experiments.running.record import MANIFEST, MANIFESTS
@@ -122,15 +130,16 @@ def compare(before: Side, after: Side) -> Comparison:
     found = []
     for metric in COMPARED:
         if metric in before.runs and metric in after.runs:
-            found.append((metric, _difference(before, after, metric, pairing)))
+            told = _difference(before, after, metric, pairing)
+            found.append((metric, of_shares(told) if is_share(metric) else told))
     stars = holm([each.p_value if metric in SHOWN else math.nan for metric, each in found])
     lines = tuple(
         Line(metric, float(before.summary[metric]), float(after.summary[metric]), each, starred)
         for (metric, each), starred in zip(found, stars, strict=True)
     )
     spreads = tuple(_spreads(before, after)) if pairing == PAIRED else ()
-    told = differing((before.settings, after.settings), (before.basis, after.basis))
-    return Comparison(before, after, pairing, lines, spreads, tuple(told))
+    settings = differing((before.settings, after.settings), (before.basis, after.basis))
+    return Comparison(before, after, pairing, lines, spreads, tuple(settings))
 
 
 def _points_of(named: str) -> list[Side]:

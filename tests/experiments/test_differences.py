@@ -11,11 +11,12 @@ from scipy import stats
 from study_files import SMALL, run_cli, write_study
 
 from experiments.cli.compare import main as compare_main
+from experiments.reporting.difference_table import text_of
 from experiments.reporting.differences import differences_table
 from experiments.reporting.page.base import data_of
 from experiments.reporting.quantities import DASH
 from experiments.reporting.records import Records
-from experiments.reporting.significance import blocked, holm, sectioned, welch
+from experiments.reporting.significance import blocked, holm, of_shares, sectioned, welch
 from experiments.reporting.student import t_tails
 from experiments.running.api import load_study, run_study
 from experiments.running.compared import compare, sides_of
@@ -50,6 +51,28 @@ def test_paired_parts() -> None:
     assert (same.low, same.high, same.p_value) == (0, 0, 1)
     assert math.isnan(sectioned(3.0, [1.0]).low)
     assert math.isnan(sectioned(math.inf, [1.0, 2.0]).low)
+
+
+def test_no_difference_of_shares_is_beyond_100_points() -> None:
+    """Three seeds that differ much: Student's t alone would say -64 to +134 points."""
+    runs = {
+        "point": [1, 1, 1, 2, 2, 2], "seed": [0, 1, 2] * 2, "saturated": [0] * 6,
+        "slo_attainment": [0.1, 0.5, 0.0, 0.3, 0.6, 0.75], "ttft_mean_s": [9.0, 2, 3, 5, 5, 20],
+    }  # fmt: skip
+    summary = {
+        "point": [1, 2], "saturated": [0, 0], "slo_attainment": [0.2, 0.55],
+        "ttft_mean_s": [14 / 3, 10.0],
+    }  # fmt: skip
+    found = differences_table(Records(runs), Records(summary), [], {1: 1, 2: 1})
+    told = {row["metric"]: row for row in found.rows()}
+    share, latency = told["slo_attainment"], told["ttft_mean_s"]
+    assert share["difference_hi"] == 1.0
+    assert share["difference_lo"] == pytest.approx(sectioned(0.35, [0.2, 0.1, 0.75]).low)
+    assert text_of(share) == "+35 (-52 to +100)"
+    assert latency["difference_lo"] < -1
+    cut = of_shares(sectioned(-0.5, [-0.9, -0.1, -0.5]))
+    assert (cut.low, cut.p_value) == (-1.0, sectioned(-0.5, [-0.9, -0.1, -0.5]).p_value)
+    assert math.isnan(of_shares(sectioned(0.5, [0.5])).low)
 
 
 def test_unpaired_samples_are_welch_s() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from browser.conftest import Opened
-from experiments.reporting.page.figures import Axis, Band, Bar, Figure
+from experiments.reporting.page.figures import Axis, Band, Bar, Figure, Series
 from experiments.reporting.page.sheet import Section, Sheet, write_sheet
 from experiments.reporting.page.tables import Table
 
@@ -72,3 +72,36 @@ def test_a_phone_shows_the_price_of_few_deployments_without_scrolling(
             assert box["x"] + box["width"] <= 390, text
     assert not Table(("change", "held"), (("prompts", "-6.0%"),)).is_read
     assert not Table(headings, (row,) * 5).is_read or len(deployment) > 40
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_an_interval_says_is_crossed_by_no_line(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    """Users of two GPUs: the line of the second one is where its text would be at the top."""
+    rows = [
+        Series("h200", [(4.0, 0.6), (5.0, 2.0), (6.0, 4.4), (7.0, 11.0), (8.0, 24.0)],
+               span=(6.121, 6.035, 6.209, "6.121")),
+        Series("b200", [(10.0, 1.0), (13.0, 5.1), (14.0, 60.0), (16.0, 90.0), (32.0, 99.0)], look=1,
+               span=(12.94, 12.67, 13.22, "12.94")),
+    ]  # fmt: skip
+    figure = Figure("lines", "Missed", Axis("users"), rows, Axis("% that miss", log=True))
+    with Opened(browser, viewport={"width": width, "height": 900}) as opened:
+        page = opened_sheet(opened, tmp_path, figure)
+        crossed = page.evaluate(
+            """() => {
+              const told = [...document.querySelectorAll(".chart text.limit-text")];
+              const lines = [...document.querySelectorAll(".chart path.line, .chart line.at")];
+              return told.map((text) => [text.textContent, lines.filter((line) => {
+                const box = text.getBBox(), length = line.getTotalLength();
+                for (let at = 0; at <= length; at += 1) {
+                  const { x, y } = line.getPointAtLength(at);
+                  if (x > box.x && x < box.x + box.width && y > box.y && y < box.y + box.height)
+                    return true;
+                }
+                return false;
+              }).length]);
+            }"""
+        )
+        assert crossed == [["6.121", 0], ["12.94", 0]]
+        assert opened.complaints == []

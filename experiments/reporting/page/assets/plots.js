@@ -44,7 +44,8 @@
     // options.series: {name, look, points: {x, y, low, high, text}, pick, tag, faint}
     // options.spans: {low, high, at, look, text}, intervals on the x axis.
     const chart = frame(box, options), { root, x, y, inner } = chart;
-    (options.spans || []).forEach((each, place) => span(chart, each, place));
+    const spans = options.spans || [];
+    for (const each of spans) span(chart, each);
     const limits = (options.limits || [options.limit]).filter(Boolean);
     for (const each of limits) limit(chart, each.value, each.keep);
     const clip = `clip-${options.id}`;
@@ -88,6 +89,9 @@
     const covered = [...marks, ...options.series.flatMap((each) => between(each.points, x, y))];
     const free = covered.length;
     for (const each of limits) limitText(chart, each.value, each.text, covered);
+    const drawn = options.series.flatMap((each) => between(each.points, x, y, 60));
+    const taken = [...marks, ...covered.slice(free), ...drawn];
+    for (const each of spans) spanText(chart, each, spans, taken);
     covered.tags = covered.slice(free);
     for (const each of options.series) if (each.tag) tag(chart, each, options.series, covered);
     interactive(chart, marks);
@@ -119,23 +123,41 @@
       y: found.y + 4 }, series.tag);
   }
 
-  function between(points, x, y) {
+  function between(points, x, y, parts = 5) {
     // Places on the line through points, for what is not to be written over.
-    return points.slice(1).flatMap((point, place) => [0.2, 0.4, 0.6, 0.8].map((share) => ({
+    const shares = Array.from({ length: parts - 1 }, (_, part) => (part + 1) / parts);
+    return points.slice(1).flatMap((point, place) => shares.map((share) => ({
       x: x(points[place].x) * (1 - share) + x(point.x) * share,
       y: y(points[place].y) * (1 - share) + y(point.y) * share })));
   }
 
-  function span({ root, x, inner }, { low, high, at, look, text }, place) {
+  function span({ root, x, inner }, { low, high, at, look }) {
     const colour = `c${look.colour % COLOURS}`;
     if (Number.isFinite(low) && Number.isFinite(high))
       svg(root, "rect", { class: `span ${colour}`, x: x(low), width: Math.max(1, x(high) - x(low)),
         y: inner.top, height: inner.bottom - inner.top });
     svg(root, "line", { class: `at ${colour}`, x1: x(at), x2: x(at), y1: inner.top,
       y2: inner.bottom });
-    const right = x(at) > (inner.left + inner.right) / 2;
-    svg(root, "text", { class: "limit-text", x: x(at) + (right ? -5 : 5),
-      y: inner.top + 12 + 14 * place, "text-anchor": right ? "end" : "start" }, text);
+  }
+
+  function spanText({ root, x, inner }, { at, text }, spans, taken) {
+    // What an interval says, beside its line: where it covers least, the higher the better.
+    const width = 6.6 * text.length, places = [];
+    const outward = x(at) > (inner.left + inner.right) / 2 ? [true, false] : [false, true];
+    for (let line = inner.top + 12; line < inner.bottom - 4; line += 7)
+      for (const right of outward) {
+        const left = right ? x(at) - 5 - width : x(at) + 5;
+        if (left < inner.left || left + width > inner.right) continue;
+        const over = (one) => one.x > left - 4 && one.x < left + width + 4;
+        const covered = taken.filter((one) => over(one) && one.y > line - 15 && one.y < line + 6)
+          .length + spans.filter((one) => one.at !== at && over({ x: x(one.at) })).length;
+        places.push({ left, line, covered });
+      }
+    places.sort((a, b) => a.covered - b.covered);
+    if (!places.length) return;
+    const { left, line } = places[0];
+    svg(root, "text", { class: "limit-text", x: left, y: line }, text);
+    for (let put = left; put < left + width + 6; put += 6) taken.push({ x: put, y: line - 4 });
   }
 
   function legend(box, entries) {

@@ -2,7 +2,7 @@
 
     python -m benchmarks.planning rate --repetitions 50
     python -m benchmarks.planning replicas --repetitions 50 --rates 38 39.6 167
-    python -m benchmarks.planning plan --repetitions 20
+    python -m benchmarks.planning plan
 
 With ``--keep FOLDER`` a repetition that has ended is not measured again.
 CPU seconds are of one core and of everything: simulations, files, statistics. docs/planning.md has
@@ -88,6 +88,8 @@ RATES = (38.0, 39.6, 167.0)
 keep it at the third, where three are far from it."""
 OF_A_TEST = round(1.5 * FEWEST)
 """Requests of one run, as ``headroom capacity`` has them."""
+REPETITIONS = {"rate": 50, "replicas": 50, "plan": 1}
+"""Unless one says how many: a search takes 2 to 8 CPU-s, a plan half a minute."""
 GRID = {
     "cluster.gpu": ["l40s", "a100-80gb-sxm", "h100-sxm", "h200-sxm", "b200"],
     "cluster.tensor_parallel_size": [1, 2, 4],
@@ -298,9 +300,13 @@ def plan_row(seed: int, runners_up: int) -> Row:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = Parser(prog="python -m benchmarks.planning", description=__doc__, allow_abbrev=False)
-    parser.add_argument("what", choices=("rate", "replicas", "plan"), help="what is repeated")
+    parser.add_argument("what", choices=tuple(REPETITIONS), help="what is repeated")
     parser.add_argument("--case", choices=tuple(CASES), default="A", help="of rate and replicas")
-    parser.add_argument("--repetitions", type=whole_number, default=50, metavar="N")
+    parser.add_argument(
+        "--repetitions", type=whole_number, metavar="N",
+        help=", ".join(f"{times} of {what}" for what, times in REPETITIONS.items())
+        + " if not given",
+    )  # fmt: skip
     parser.add_argument(
         "--truth", type=float, metavar="RATE", help="the highest rate, from an earlier longer run"
     )
@@ -315,12 +321,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> int:
+    repetitions = options.repetitions or REPETITIONS[options.what]
     if options.what == "plan":
-        plan(options.repetitions, options.runners_up, options.keep)
+        plan(repetitions, options.runners_up, options.keep)
     elif options.what == "rate":
-        rate(options.case, options.repetitions, options.truth, options.keep)
+        rate(options.case, repetitions, options.truth, options.keep)
     else:
-        replicas(options.case, options.repetitions, options.rates, options.keep)
+        replicas(options.case, repetitions, options.rates, options.keep)
     return 0
 
 

@@ -79,7 +79,8 @@ def _overloaded(study: Study, clients: int) -> str:
     workload = study.workload.model_copy(
         update={"arrivals": Poisson(rate_per_s=1.0), "num_requests": REQUESTS, "duration_s": None}
     )
-    update = {"workload": workload, "client": client, "stop_s": None, "warmup_s": None}
+    update = {"workload": workload, "client": client, "stop_s": None}
+    update |= {"warmup_s": None, "warmup_fraction": None}  # what is measured changes nothing
     return study.model_copy(update=update).model_dump_json(exclude={"sweep"})
 
 

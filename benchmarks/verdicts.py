@@ -14,9 +14,11 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.kept import Row, kept
 from benchmarks.planning import KEY, OF_A_TEST, _promises, point
@@ -42,6 +44,7 @@ LOADS = (0.8, 0.87, 0.93)
 QUEUE_RUNS = 2000
 PROMISE = Promise("", ALLOWED, ("ttft_s", "tpot_s"))
 
+Waits = npt.NDArray[np.float32]
 Part = tuple[int, int, int]
 """Requests of a batch that miss, those of them that waited too long, and all of them."""
 Runs = tuple[list[list[Part]], list[list[Part]]]
@@ -102,11 +105,21 @@ def _engine() -> Study:
 
 def queue(load: float, share: float, runs: int = QUEUE_RUNS) -> Runs:
     """The same of a queue, a share of whose waits is too long."""
-    rng = np.random.default_rng(5)
-    whole = [waits(rng, load, OF_A_TEST) for _ in range(runs)]
-    short = [waits(rng, load, OF_A_TEST // SHORTER) for _ in range(runs)]
-    late = float(np.quantile(np.concatenate(whole), 1 - share))
+    whole, short = _waits(load, runs)
+    late = float(np.quantile(whole, 1 - share))
     return [_cut(one > late) for one in whole], [_cut(one > late) for one in short]
+
+
+@lru_cache(maxsize=1)
+def _waits(load: float, runs: int) -> tuple[Waits, Waits]:
+    """Waits of so many runs of each length, shapes (runs, measured)."""
+    rng = np.random.default_rng(5)
+    lengths = (OF_A_TEST, OF_A_TEST // SHORTER)
+    whole, short = (
+        np.stack([waits(rng, load, length).astype(np.float32) for _ in range(runs)])
+        for length in lengths
+    )
+    return whole, short
 
 
 def _cut(missed: np.ndarray) -> list[Part]:

@@ -143,14 +143,14 @@ def _states(pool: Pool, prefixes: Prefixes | None) -> StateCache:
     groups, _ = _kinds(pool)
     count = sum(each.state for each in pool.ledger.layout.groups)
     engine, at = pool.engine, version_key(pool.engine.version)
-    settings = _hybrid_settings(pool, prefixes)
+    settings, defaults = _hybrid_settings(pool, prefixes), vllm().defaults
     states = StateGroup(
         count,
         pool.ledger.block_size,
         exports_states(pool.spec, pool.gpu, engine.version),
         settings.retention == 0,
+        defaults.holds_states_before_holes.at(at),
     )
-    defaults = vllm().defaults
     threshold = engine.long_prefill_token_threshold or pool.token_budget
     return StateCache(
         pool.num_gpu_blocks,

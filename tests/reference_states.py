@@ -24,6 +24,7 @@ class StateEngine(HybridEngine):
         self.common = self.names_at = lcm(*(size for size, _ in self.groups))
         self.exports = groups[self.states[0]].states == 3
         self.before_last = self.version >= (0, 32)
+        self.began: dict[tuple[Seq, int], int] = {}  # blocks with which steps began that took one
         self.new: set[tuple] = set()  # states that are written in this step
 
     def form_chunked(self, batch: dict) -> None:
@@ -102,15 +103,20 @@ class StateEngine(HybridEngine):
         computed = past
         if self.lag and seq.in_step == self.formed - 1:
             computed = seq.begun
-        for (size, window), table in zip(self.groups, seq.tables, strict=True):
+        for group, ((size, window), table) in enumerate(zip(self.groups, seq.tables, strict=True)):
             if window < inf:
                 behind = int(max(0, computed - window + 1) // size)
-                self.give(table[:behind], self.windows_first)
-                table[:behind] = [None] * behind
+                given = self.given(seq, group, behind)
+                self.give([table[place] for place in given], self.windows_first)
+                for place in given:
+                    table[place] = None
         more = [self.wants(g, table, past, tokens, seq) for g, table in enumerate(seq.tables)]
         if sum(more) > self.free:
             return False
-        for (size, _), table, new in zip(self.groups, seq.tables, more, strict=True):
+        for group, new in enumerate(more):
+            (size, _), table = self.groups[group], seq.tables[group]
+            if -(-tokens // size) > len(table):
+                self.began[seq, group] = len(table) - 1
             table += [None] * (-(-tokens // size) - new - len(table))
             for _ in range(new):
                 block = self.queue.pop(0)
@@ -118,6 +124,25 @@ class StateEngine(HybridEngine):
                 table.append(block)
         seq.begun, seq.in_step = past, self.formed
         return True
+
+    def given(self, seq: Seq, group: int, behind: int) -> list[int]:
+        """Which blocks are given back of those that are left behind: before 0.30 what stands
+        without a hole at their end, and the one with which the last step began that took one."""
+        table = seq.tables[group]
+        if self.version >= (0, 30):
+            return list(range(behind))
+        first = behind
+        while first and table[first - 1] is not None:
+            first -= 1
+        places, began = list(range(first, behind)), self.began.get((seq, group), -1)
+        if 0 <= began < first and table[began] is not None:
+            places.insert(0, began)
+        return places
+
+    def drop(self, seq: Seq) -> None:
+        super().drop(seq)
+        for group in range(len(self.groups)):
+            self.began.pop((seq, group), None)
 
     def name(self, seq: Seq, tokens: int) -> None:
         before = self.named

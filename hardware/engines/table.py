@@ -92,6 +92,7 @@ class Defaults(_Part):
     checkpoint_kv_dtype: Dated[tuple[str, ...]]
     marks_states_again: Dated[bool]
     ends_before_last: Dated[bool]
+    holds_states_before_holes: Dated[bool]
 
 
 class FusedAllReduces(_Part):

@@ -125,6 +125,8 @@ NVIDIAS_EXPERTS = (
 (``exclude_modules`` of their hf_quant_config.json)."""
 NVIDIAS_ATTENTION = {"deepseek": LATENT, "kimi": (*LATENT, "o_proj"), "glm-5": (*LATENT, "o_proj")}
 """And what stays in 16 bits of others."""
+DELTA_RULE = ("delta_in", "delta_out")
+"""Of gated delta nets, which the recipes of llm-compressor leave alone (``re:.*linear_attn.*``)."""
 
 
 def tells_weights(word: str) -> bool:
@@ -164,7 +166,8 @@ def _as_published(told: Told, words: Sequence[str], publisher: str) -> Told:
     Those of `BLOCKS` store fp8 in blocks. Meta's quantize the MLPs between the first and the last.
     NVIDIA's are ModelOpt's, and their hf_quant_config.json asks for an fp8 KV cache; in fp4 they
     leave attention alone in the newer families. AMD's MXFP4 is Quark's, with inputs alike.
-    Red Hat's of Llama 4 leave attention alone (``ignore`` of their config.json).
+    Red Hat's of Llama 4 leave attention alone (``ignore`` of their config.json), and what
+    llm-compressor makes of Qwen3-Next and its successors the delta rule.
     """
     plain_fp8, name = told == Told("fp8", FP8_TENSOR), "-".join(words)
     if publisher == "meta-llama" and plain_fp8:
@@ -182,8 +185,11 @@ def _as_published(told: Told, words: Sequence[str], publisher: str) -> Told:
         return told
     if publisher == "amd" and told.scheme == MXFP4_ONLY:
         return Told("quark", MXFP4)
-    if publisher in ("redhatai", "neuralmagic") and list(words[:2]) == ["llama", "4"]:
+    red_hat = publisher in ("redhatai", "neuralmagic")
+    if red_hat and list(words[:2]) == ["llama", "4"]:
         return replace(told, kept=ATTENTION)
+    if (red_hat or told.method == _CT) and name.startswith(("qwen3-next", "qwen3.")):
+        return replace(told, kept=DELTA_RULE)
     if plain_fp8 and name.startswith(BLOCKS.get(publisher.split("-")[0], ())):
         return Told("fp8", FP8_BLOCKS)
     return told

@@ -109,7 +109,9 @@ def _states(told: Case) -> Scheduler:
     size = told.block_size * (1 + 4 * (number % 3 // 2))
     budget = told.settings.token_budget
     longest = min(told.settings.long_prefill_token_threshold or budget, budget)
-    states = StateGroup(1 + number % 2, size, number % 2 == 0, number % 4 < 2)
+    states = StateGroup(
+        1 + number % 2, size, number % 2 == 0, number % 4 < 2, sticks=number % 5 < 2
+    )
     settings = HybridSettings(
         spans_of(told, 1), True, True, ahead, 0 if states.at_ends else DENSE, True
     )

@@ -111,7 +111,7 @@ class EngineConfig(BaseModel):
     enable_prefix_caching: bool | None = None
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Default:
     the version's, true since 0.8; where layers keep a state true since 0.26, but it is modelled
-    since 0.30."""
+    since 0.27."""
     prefix_cache_retention_interval: RetentionInterval | None = None
     """enable_prefix_caching, where layers have windows or keep a state: tokens between places at
     which what the windows see, or the state, is kept. 0: at the end of a prompt, and where other

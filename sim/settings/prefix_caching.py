@@ -12,7 +12,7 @@ from model.caches import COMPRESSED
 from model.spec import DecoderSpec
 from sim.engine.caches.block_tables import DENSE
 
-STATES_SINCE: Final = (0, 30)
+STATES_SINCE: Final = (0, 27)
 """Version of vLLM from which on what is kept of states is modelled: earlier ones lose sight of some
 while a request runs (``MambaManager.remove_skipped_blocks``)."""
 

@@ -49,7 +49,7 @@ def test_windows_leave_room_for_more(tmp_path: Path) -> None:
 def test_what_is_off_unasked_is_told(tmp_path: Path) -> None:
     told = "prefix caching is off, though vLLM has it on with nemotron-nano-9b-v2: what prompts"
     states = WINDOWS.replace("gpt-oss-20b", "nemotron-nano-9b-v2")
-    before = states.replace("engine: {", "engine: {version: '0.29', ")
+    before = states.replace("engine: {", "engine: {version: '0.26', ")
     notes = calibration_notes(prepare(read_raw(write_study(tmp_path, before))))
     assert sum(note.startswith(told) for note in notes) == 1
     older = states.replace("engine: {", "engine: {version: '0.25', ")
@@ -87,7 +87,7 @@ def test_what_prompts_share_is_refused_by_name(
     assert run_cli(write_study(tmp_path, WINDOWS), *asked) == 0
     states = WINDOWS.replace("gpt-oss-20b", "nemotron-nano-9b-v2")
     assert run_cli(write_study(tmp_path, states), *asked) == 0
-    older = states.replace("engine: {", "engine: {version: '0.29', ")
+    older = states.replace("engine: {", "engine: {version: '0.26', ")
     assert run_cli(write_study(tmp_path, older), *asked) == 2
     assert "enable_prefix_caching: true with nemotron-nano-9b-v2" in capsys.readouterr().err
 

@@ -101,7 +101,7 @@ def scenarios(draw: st.DrawFn, windows: tuple[int | None, ...] | None = None) ->
     alike = one_group or len(windows) == 1
     router, router_settings = draw(routers())
     block_size = draw(st.sampled_from([1, 4, 16]))
-    version = draw(st.sampled_from(["0.33", "0.33", "0.31" if states else "0.22"]))
+    version = draw(st.sampled_from(["0.33", *(("0.31", "0.29") if states else ("0.33", "0.22"))]))
     finds = not states or (None in windows and (small.SCAN not in windows or version == "0.33"))
     caching = scheduler == "chunked_prefill" and (alike or finds) and draw(st.booleans())
     hits = max(block_size, 16) if states else block_size

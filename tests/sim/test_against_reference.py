@@ -168,15 +168,17 @@ def test_groups_give_blocks_back_while_others_are_thrown_out(
 
 @pytest.mark.parametrize("retention", [0, "dense", 48])
 @pytest.mark.parametrize("ahead", [False, True])
-@pytest.mark.parametrize("layer", [small.STATE, small.SCAN])
+@pytest.mark.parametrize(
+    ("layer", "version"), [(small.STATE, "0.33"), (small.SCAN, "0.33"), (small.STATE, "0.29")]
+)
 def test_states_are_found_while_others_are_thrown_out(
-    layer: int, ahead: bool, retention: int | str
+    layer: int, version: str, ahead: bool, retention: int | str
 ) -> None:
     """Prompts that begin alike, and blocks for a few of them."""
     scenario = small.scenario(
-        max_num_seqs=9, num_gpu_blocks=48, block_size=16, max_num_batched_tokens=60, version="0.33",
-        max_model_len=300, windows=(None, layer, layer), async_scheduling=ahead, watermark=0.0,
-        enable_prefix_caching=True, prefix_cache_retention_interval=retention,
+        max_num_seqs=9, num_gpu_blocks=48, block_size=16, max_num_batched_tokens=60,
+        version=version, max_model_len=300, windows=(None, layer, layer), async_scheduling=ahead,
+        watermark=0.0, enable_prefix_caching=True, prefix_cache_retention_interval=retention,
     )  # fmt: skip
     rng = np.random.default_rng(11)
     prompts, outputs = rng.integers(20, 150, 50).tolist(), rng.integers(1, 90, 50).tolist()

@@ -12,6 +12,8 @@ from experiments.witness.ours import simulated
 FILES = sorted(Path(__file__).with_name("goldens").glob("*.jsonl"))
 GOLDENS = [(path.stem, golden) for path in FILES for golden in read(path)]
 
+VERSIONS = {"0.10.2", "0.13.0", "0.23.0", "0.29.0", "0.32.0", "0.33.0"}
+
 
 @pytest.mark.parametrize(
     ("version", "golden"),
@@ -23,7 +25,7 @@ def test_every_request_is_served_as_vllm_serves_it(version: str, golden: Golden)
 
 def test_the_scenarios_hold_the_hard_parts() -> None:
     outcomes = [golden.outcome for _, golden in GOLDENS]
-    assert {version for version, _ in GOLDENS} == {"0.10.2", "0.13.0", "0.23.0", "0.32.0", "0.33.0"}
+    assert {version for version, _ in GOLDENS} == VERSIONS
     assert sum(any(outcome.preemptions) for outcome in outcomes) > 40
     assert sum(any(outcome.hits) for outcome in outcomes) > 20
     assert sum(None in outcome.finish for outcome in outcomes) > 10  # given up
@@ -94,6 +96,13 @@ def test_stores_below_hosts_decide_something_in_most_scenarios_of_theirs() -> No
     assert reads >= 8
 
 
+def test_states_before_a_hole_are_held_before_0_30_alone() -> None:
+    before = [golden for version, golden in GOLDENS if version == "0.29.0"]
+    assert len(before) == 4
+    for golden in before:
+        assert differences(simulated(golden.scenario, "0.30.0"), golden.outcome)
+
+
 def test_versions_differ_where_vllm_changed() -> None:
     of_newest = {(g.feature, g.number): g for version, g in GOLDENS if version == "0.32.0"}
     changed = {
@@ -101,7 +110,7 @@ def test_versions_differ_where_vllm_changed() -> None:
         for (feature, _), golden in of_newest.items()
         if golden.scenario.host is golden.scenario.drafts is None  # refused before 0.31 and 0.30
         and "retention" not in feature  # and a retention interval before 0.29
-        and "states" not in feature  # and states that are found before 0.30
+        and "states" not in feature  # and states that are found before 0.27
         and differences(simulated(golden.scenario, "0.23.0"), golden.outcome)
     }
     assert "long_prefill_token_threshold" in changed  # a request alone is not limited any more

@@ -71,6 +71,24 @@ def test_a_table_of_states_has_holes() -> None:
     assert (table.apart, table.count(7)) == ([], 1)
 
 
+def test_a_state_before_a_hole_was_held_to_the_end() -> None:
+    group, table = StateGroup(1, SIZE, exports=False, at_ends=True, sticks=True), Table(0, 0, [])
+    group.take(table, 0, 64, 200)  # leaves the fourth
+    group.take(table, 64, 128, 200)  # the eighth
+    assert group.stuck(table, 64, 128) == []
+    group.take(table, 128, 192, 200)
+    assert group.stuck(table, 128, 192) == [3]  # the chunk in progress began with the eighth
+    assert group.stuck(table, 128, 128) == [3]  # so did the last one that took a block
+    table = Table(0, 0, [])
+    group.take(table, 0, 64, 120)
+    group.take(table, 64, 120, 120)
+    assert group.stuck(table, 120, 121) == []  # what the last chunk began with is given back
+    table = Table(0, 0, [])
+    for past in range(0, 64, SIZE):
+        group.take(table, past, past + SIZE, 120)
+    assert group.stuck(table, 48, 64) == []  # and what stands before no hole
+
+
 def scheduler_of(blocks: int = 100, *, retention: int = 0, exports: bool = False) -> ChunkedPrefill:
     """A cache of full attention, and of states of two groups."""
     everything = BlockGroup(1, SIZE, None, 1 << 30)

@@ -26,6 +26,7 @@ _NO_INTERVALS: Final[list[Interval]] = []
 _NO_RUNS: Final[list[Run]] = []
 _NO_RUNS_ALIKE: Final[list[tuple[Run, int]]] = []
 _NO_BLOCKS: Final[list[int]] = []
+_NO_STUCK: Final[list[Run | None]] = []
 """Of all tables that have none of these, as most have: replaced, and never changed."""
 
 
@@ -34,7 +35,7 @@ class Table:
 
     __slots__ = (
         "apart", "gone", "held", "hit", "keeps", "left", "left_alike", "named", "own", "solid",
-        "watched",
+        "start", "stuck", "watched",
     )  # fmt: skip
 
     def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
@@ -61,6 +62,10 @@ class Table:
         """Of states: blocks that are there before ``solid``, in order."""
         self.solid = 0
         """From here on every block is there, as far as any were taken."""
+        self.start = -1
+        """Of states: the block with which the last step began that took another one."""
+        self.stuck = _NO_STUCK
+        """Of states: what is left behind and held all the same, in order; None: without a name."""
         self.watched = False
         """Whether somebody wants to know what becomes of the blocks that it gives back: then
         ``left`` has all of them that have names, and what is kept is not lost among others."""

@@ -105,6 +105,25 @@ class Giving:
         if not unhashed_first:
             queue.append_unnamed(at - table.gone)
         table.leave(end)
+        if table.stuck and own == ANONYMOUS:
+            freed += self._let_go(table, unhashed_first)
+        return freed
+
+    def _let_go(self, table: Table, unhashed_first: bool) -> int:
+        """A request has ended that held what it had left behind, which is given back last."""
+        freed, queue = 0, self._queue
+        for run in reversed(table.stuck):
+            if run is not None:
+                run.holders -= 1
+                if run.holders:
+                    continue
+                queue.append(run)
+            elif unhashed_first:
+                queue.put_unnamed_first(1)
+            else:
+                queue.append_unnamed(1)
+            freed += 1
+        table.stuck = []
         return freed
 
     def _loose(self, own: int, first: int, blocks: int) -> Run:

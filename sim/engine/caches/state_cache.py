@@ -7,7 +7,7 @@ those behind it.
 """
 
 from sim.engine.caches.block_groups import BlockGroup
-from sim.engine.caches.block_tables import Table
+from sim.engine.caches.block_tables import Table, taken_out
 from sim.engine.caches.held import own_stream
 from sim.engine.caches.hybrid_cache import HybridCache, HybridDecodes, Turn
 from sim.engine.caches.hybrid_settings import HybridSettings
@@ -98,6 +98,34 @@ class StateCache(HybridCache):
         blocks, whole = 0, whole_of(sequence.prompt_tokens, sequence.target_tokens)
         for group in self.groups:
             blocks += group.count * group.takes(past, past + tokens, whole)
+        return blocks
+
+    def grow(self, sequence: Sequence, past: int, tokens: int) -> int:
+        """See ``HybridBlocks``."""
+        if self._state.sticks and self.lag:
+            self._hold_on(sequence, sequence.begun_tokens, past)
+        return super().grow(sequence, past, tokens)
+
+    def leave_behind(self, sequence: Sequence, computed: int, known: int) -> None:
+        """See ``HybridBlocks``."""
+        if self._state.sticks and self.lag and sequence.finish_step >= 0:
+            joined = sequence.kv_tokens
+            self._hold_on(sequence, computed, joined if computed < joined else computed + 1)
+        super().leave_behind(sequence, computed, known)
+
+    def _hold_on(self, sequence: Sequence, computed: int, past: int) -> None:
+        """Set apart what is left behind and not given back."""
+        for table in sequence.tables[self._first :]:
+            for block in self._state.stuck(table, computed, past):
+                runs = taken_out(table, block + 1, self._texts)
+                table.apart = [each for each in table.apart if each != block]
+                table.stuck = [*table.stuck, runs[0] if runs else None]
+
+    def held_by(self, sequence: Sequence, tokens: int) -> int:
+        """See ``HybridBlocks``."""
+        blocks = super().held_by(sequence, tokens)
+        for table in sequence.tables[self._first :]:
+            blocks += len(table.stuck)
         return blocks
 
     def _taken(self, sequence: Sequence, past: int, end: int) -> int:

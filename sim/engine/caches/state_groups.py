@@ -31,14 +31,17 @@ class StateGroup(BlockGroup):
         block_size: tokens between two states that can be found.
         exports: whether a step can leave a second state behind.
         at_ends: whether only the last step of a prompt does (all that is kept is its end).
+        sticks: whether a state that is left behind before a hole is held to the end (before 0.30).
     """
 
-    __slots__ = ("at_ends", "exports")
+    __slots__ = ("at_ends", "exports", "sticks")
 
-    def __init__(self, count: int, block_size: int, exports: bool, at_ends: bool) -> None:
+    def __init__(
+        self, count: int, block_size: int, exports: bool, at_ends: bool, sticks: bool = False
+    ) -> None:
         super().__init__(count, block_size, WINDOW, 2 + int(exports))
         self.of_states = True
-        self.exports, self.at_ends = exports, at_ends
+        self.exports, self.at_ends, self.sticks = exports, at_ends, sticks
 
     def takes(self, past: int, end: int, whole: int) -> int:
         """See ``BlockGroup``: one, and one more if a second state is left behind."""
@@ -56,10 +59,34 @@ class StateGroup(BlockGroup):
     def take(self, table: Table, past: int, end: int, whole: int) -> None:
         """Note in a table which blocks such a step takes."""
         have, need = self.taken(past), self.taken(end)
+        if need > have:
+            table.start = have - 1
         first = need - self.takes(past, end, whole)
         if first > have:
             table.apart = [*table.apart, *range(max(table.gone, table.solid), have)]
             table.solid = first
+
+    def stuck(self, table: Table, computed: int, past: int) -> list[int]:
+        """Return which blocks of a table are left behind and held all the same, in order.
+
+        vLLM gave back what stands without a hole before the state behind ``computed`` tokens, and
+        the one with which the last step began that took another (``MambaManager``'s and
+        ``SingleTypeKVCacheManager.remove_skipped_blocks``, before 0.30).
+
+        Args:
+            table: of one group.
+            computed: tokens, without those of the step in progress.
+            past: with those.
+        """
+        end = min(self.behind(computed), table.solid)
+        blocks = [block for block in table.apart if table.gone <= block < end]
+        while blocks and blocks[-1] == end - 1:
+            end -= 1
+            blocks.pop()
+        start = table.start
+        if self.taken(past) > self.taken(computed):
+            start = self.taken(computed) - 1
+        return [block for block in blocks if block != start]
 
 
 class StateSettings:

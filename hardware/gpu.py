@@ -257,6 +257,16 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
             f"gpu = {gpu!r} is a server with {count} of {inside}: expected gpu: {inside}; how many "
             "there are is said by tensor_parallel_size and replicas"
         )
+    if part := _part_of(written):
+        raise UnknownGpuError(
+            f"gpu = {gpu!r} is a part of {part}, and parts (MIG, vGPU) are not modelled: expected "
+            f"{part}, or a mapping with the part's own figures: {MAPPING}"
+        )
+    if other := _with_other_memory(name):
+        raise UnknownGpuError(
+            f"gpu = {gpu!r} is not in the catalogue, where {other} has "
+            f"{(gpus[other].nominal_memory_bytes or 0) >> 30} GB, expected what differs: {MAPPING}"
+        )
     raise UnknownGpuError(
         f"gpu = {gpu!r} is not in the catalogue, expected one of {', '.join(gpus)}"
         f"{_typo(name, [*gpus, *aliases])}; or a mapping with its own figures, all of them or what "
@@ -265,9 +275,20 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
 
 
 def _of_several(name: str) -> str | None:
-    """The GPU of ``4xh100``, ``gpu-4x-h100`` (Lambda) or ``h100-x-4``."""
-    found = re.fullmatch(r"(?:gpu-)?\d+-?[x*]-?(.+)|(.+?)-?[x*]-?\d+", name)
+    """The GPU of ``4xh100``, ``gpu-4x-h100`` (Lambda), ``h100-x-4``, ``h100:4`` or ``gpu:h100:4``."""
+    found = re.fullmatch(r"(?:gpu-)?\d+-?[x*]-?(.+)|(?:gpu:)?(.+?)-?[x*:]-?\d+", name)
     return None if found is None else _spelled(found[1] or found[2])
+
+
+def _part_of(written: str) -> str | None:
+    """The GPU of a MIG slice (``a100-sxm4-80gb-mig-1g.10gb``) or of a vGPU (``a40-24q``)."""
+    found = re.fullmatch(r"(?:grid-)?(.+?)-(?:mig-)?(?:\d+c?\.?\d*g\.\d+gb.*|\d+[abcq])", written)
+    return None if found is None else _spelled(_SIZE.sub(r"\1gb", found[1]))
+
+
+def _with_other_memory(name: str) -> str | None:
+    """The GPU that has another size of memory than a name says."""
+    return _spelled("-".join(word for word in name.split("-") if not _SIZE.fullmatch(word)))
 
 
 def _typo(name: str, known: list[str]) -> str:

@@ -262,6 +262,26 @@ def test_a_server_of_a_cloud_is_no_gpu(name: str, count: int, gpu: str) -> None:
         load_gpu(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "is a part of h100-sxm, and parts .*like: NAME"),
+        ("a100-sxm4-40gb-mig-3g.20gb", "is a part of a100-40gb-sxm,"),
+        ("h100-1c.3g.40gb", "is a part of h100-sxm,"),
+        ("A40-24Q", "is a part of a40,"),
+        ("GRID A100-10C", "is a part of a100-80gb-sxm,"),
+        ("RTX 4090 48GB", "where rtx-4090 has 24 GB, expected what differs: .* memory_bytes"),
+        ("NVIDIA GH200 144G HBM3e", "where gh200-96gb has 96 GB"),
+        ("A100-SXM-64GB", "where a100-80gb-sxm has 80 GB"),
+        ("h100:8", "expected the name of one, h100-sxm; how many"),
+        ("gpu:a100-80gb:4", "expected the name of one, a100-80gb-sxm; how many"),
+    ],
+)
+def test_parts_other_memories_and_counts_are_named(name: str, told: str) -> None:
+    with pytest.raises(UnknownGpuError, match=told):
+        load_gpu(name)
+
+
 def test_servers_have_gpus_of_the_catalogue() -> None:
     """And each of one kind."""
     assert {gpu for _, gpu in servers().values()} <= {*gpu_names()}

@@ -275,7 +275,7 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
 
 
 def _of_several(name: str) -> str | None:
-    """The GPU of ``4xh100``, ``gpu-4x-h100`` (Lambda), ``h100-x-4``, ``h100:4`` or ``gpu:h100:4``."""
+    """The GPU of ``4xh100``, ``gpu-4x-h100`` (Lambda), ``h100-x-4`` or ``gpu:h100:4`` (Slurm)."""
     found = re.fullmatch(r"(?:gpu-)?\d+-?[x*]-?(.+)|(?:gpu:)?(.+?)-?[x*:]-?\d+", name)
     return None if found is None else _spelled(found[1] or found[2])
 

@@ -268,7 +268,7 @@ def count(intervals: list[Interval]) -> int:
 
 def runs_of(table: Table) -> list[Run]:
     """Return the runs of a table, as they were split since."""
-    runs: list[Run] = []
+    runs: list[Run] = [run for run in table.stuck if run is not None]
     for run, blocks in table.held:
         left = blocks - run.count
         runs.append(run)

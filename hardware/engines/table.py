@@ -176,6 +176,17 @@ class GraphMib(_Part):
     decode: NonNegativeFloat
 
 
+class StateBlockTokens(_Part):
+    """Tokens that blocks are a multiple of, where they have to hold a state."""
+
+    latent: PositiveInt
+    """Of latent attention."""
+    latent_blackwell: PositiveInt
+    """The same on B200 and its kin."""
+    wide_heads_blackwell: PositiveInt
+    """There, of heads of 256 numbers."""
+
+
 class Memory(_Part):
     """What the engine takes of a GPU's memory; engines.yaml says what each key means."""
 
@@ -191,6 +202,7 @@ class Memory(_Part):
     chunked_groups: Dated[bool]
     compressed_blocks: Dated[Literal["slots", "sizes", "widest"] | None]
     alike_layers: Dated[PositiveFloat]
+    state_block_tokens: Dated[StateBlockTokens]
     steps_in_flight: Dated[PositiveInt]
     tokens_by_concurrency: Dated[bool]
     graphs_charged: Dated[bool]

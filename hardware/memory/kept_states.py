@@ -7,18 +7,24 @@ and the prompt need not be cut there (``num_prefill_checkpoint_blocks``).
 """
 
 from collections.abc import Iterator
+from math import lcm
 from typing import Final
 
+from hardware.arithmetic import DATA_CENTER_BLACKWELL
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
 from hardware.gpu import Gpu
+from model.caches import LATENT
 from model.dataclass import dataclass
+from model.mixers.attention import Attention
 from model.mixers.beside import side_by_side
 from model.mixers.mixer import Mixer
 from model.spec import DecoderSpec
 
 FLASHINFER_TOKENS: Final = 64
 """Tokens that blocks are a multiple of where FlashInfer computes prompts of Gated DeltaNet."""
+WIDE_HEAD: Final = 256
+"""Numbers of a head that FlashInfer once had no small blocks for on Blackwell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +43,25 @@ ONE_STATE: Final = KeptStates()
 
 def kept_states(spec: DecoderSpec, gpu: Gpu, version: str, cached: bool) -> KeptStates:
     """Return what is kept of states on a GPU, where prefixes are ``cached`` and where not."""
-    if not cached or not any(cache.states for cache in spec.caches):
+    if not any(cache.states for cache in spec.caches):
         return ONE_STATE
-    multiple = FLASHINFER_TOKENS if _exporting(spec, gpu, version) == "gated_delta_net" else 1
+    multiple = _kernel_tokens(spec, gpu, version)
+    if not cached:
+        return KeptStates(block_multiple=multiple)
+    if _exporting(spec, gpu, version) == "gated_delta_net":
+        multiple = lcm(multiple, FLASHINFER_TOKENS)
     return KeptStates(2 + int(exports_states(spec, gpu, version)), multiple)
+
+
+def _kernel_tokens(spec: DecoderSpec, gpu: Gpu, version: str) -> int:
+    """Tokens that the kernels of attention want a block to be a multiple of, beside states."""
+    rule = vllm().memory.state_block_tokens.at(version_key(version))
+    blackwell = int(gpu.compute_capability or 0) == DATA_CENTER_BLACKWELL
+    if any(cache.kind == LATENT and cache.kept for cache in spec.caches):
+        return rule.latent_blackwell if blackwell else rule.latent
+    mixers = (mixer for layers in spec.layers for mixer in side_by_side(layers.mixer))
+    wide = any(isinstance(mixer, Attention) and mixer.head_dim == WIDE_HEAD for mixer in mixers)
+    return rule.wide_heads_blackwell if blackwell and wide else 1
 
 
 def exports_states(spec: DecoderSpec, gpu: Gpu, version: str) -> bool:

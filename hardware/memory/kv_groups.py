@@ -38,8 +38,6 @@ KERNEL_TOKENS = 16
 """Tokens that attention kernels want a block to be a multiple of."""
 LATENT_TOKENS = 64
 """The same of kernels for latent attention (FlashMLA), and of an index."""
-LATENT_BESIDE_STATES_TOKENS = 128
-"""The same of latent attention where the block has to hold a state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +198,8 @@ def _block_tokens(
     if not states or not caches:
         return size
     token_bytes = max(cache.entry_bytes(precision.kv_bytes, tp) for cache in caches)
-    least = max(LATENT_BESIDE_STATES_TOKENS if latent else KERNEL_TOKENS, size)
-    least = lcm(least, multiple)
-    return max(size, least * _ceil(max(states) / (least * token_bytes)))
+    least = lcm(max(KERNEL_TOKENS, block_size), multiple)
+    return max(block_size, least * _ceil(max(states) / (least * token_bytes)))
 
 
 def _ceil(number: float) -> int:

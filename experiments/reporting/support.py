@@ -23,6 +23,7 @@ seen neither a queue in its steady state nor what busy periods are like.
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from experiments.reporting.quantities import significant
@@ -55,7 +56,6 @@ LOADED = ("capacity_per_s", "load", "design_effect", "relaxation_requests", "rel
 """Columns of the summary that tell the load of a point."""
 RESTS_ON = " independent requests of the tail"
 """In every note about a percentile that rests on too little."""
-_PERCENTILE = re.compile(r"(ttft|queue|e2e|tpot|itl)_p(\d+)_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,18 @@ def effective(row: Mapping[str, Any], metric: str) -> float:
 
     Infinite for what is no percentile, and where the design effect is not known.
     """
-    found = _PERCENTILE.fullmatch(metric)
-    effect = float(row.get("design_effect", math.nan))
+    found, effect = _percentile(metric), float(row.get("design_effect", math.nan))
     if found is None or math.isnan(effect):
         return math.inf
-    beyond = pooled_requests(row) * (100 - int(found[2])) / 100
-    return beyond / effect_of(found[1], effect)
+    latency, percent = found
+    return pooled_requests(row) * (100 - percent) / 100 / effect_of(latency, effect)
+
+
+@cache
+def _percentile(metric: str) -> tuple[str, int] | None:
+    """Of which latency a metric is which percentile; None: it is none."""
+    found = re.fullmatch(r"(ttft|queue|e2e|tpot|itl)_p(\d+)_s", metric)
+    return None if found is None else (found[1], int(found[2]))
 
 
 def pooled_requests(row: Mapping[str, Any]) -> float:

@@ -66,10 +66,10 @@ def chosen(words: Sequence[str], places: npt.NDArray[np.integer[Any]]) -> pa.Arr
 
 def source_of(path: Path) -> pa.NativeFile:
     """Open a file; of a short one, threads of Arrow need not fetch part after part."""
-    if os.path.getsize(path) > SHORT:
-        return pa.OSFile(str(path))
-    with path.open("rb", buffering=0) as file:
-        return pa.BufferReader(file.read())
+    with open(path, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size <= SHORT:
+            return pa.BufferReader(file.read())
+    return pa.OSFile(str(path))
 
 
 def packed(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:

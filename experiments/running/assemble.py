@@ -109,6 +109,7 @@ class RequestsFile:
         self._ended: set[Path] = set()
         self._written = 0
         self._held: list[pa.Table] = []
+        self._held_rows = 0
         self._writer: ParquetWriter | None = None
 
     def __enter__(self) -> Self:
@@ -148,9 +149,10 @@ class RequestsFile:
         for table in read_requests(run.path, identity, self._further):
             if self._pools:
                 table = with_pools(table, self._pools[run.point])
-            if sum(map(len, self._held)) + len(table) > ROWS:
+            if self._held_rows + len(table) > ROWS:
                 self._write_held()
             self._held.append(table)
+            self._held_rows += len(table)
 
     def _write_held(self) -> None:
         """Write one row group."""
@@ -161,6 +163,7 @@ class RequestsFile:
             return
         table = pa.concat_tables(self._held)
         self._held.clear()
+        self._held_rows = 0
         if self._writer is None:
             self._writer = pq.ParquetWriter(self.path, table.schema, **PARQUET)
         self._writer.write_table(table, row_group_size=len(table))

@@ -43,10 +43,9 @@ def capacity_per_s(study: Study) -> float:
     kinds: dict[str, tuple[Study, int]] = {}
     for _, alone in by_pool(study):
         one = _with_replicas(alone, 1)
-        _, others = kinds.setdefault(one.model_dump_json(exclude={"sweep"}), (one, 0))
-        kinds[one.model_dump_json(exclude={"sweep"})] = (
-            one, others + alone.cluster.engines
-        )  # fmt: skip
+        written = one.model_dump_json(exclude={"sweep"})
+        first, others = kinds.get(written, (one, 0))
+        kinds[written] = (first, others + alone.cluster.engines)
     whole = study.cluster.engines
     found = [(_of_replicas(one, count, whole), count) for one, count in kinds.values()]
     if len(found) > 1 and looks_at_nothing(study):

@@ -55,19 +55,21 @@ def run_identity(point: Study, seed: int, draw: int | None = None) -> dict[str, 
         "seed": seed,
         "draw": draw,
         "files": [file_digest(path) for path in point.workload.files],
-        "code": code_digest(),
         "plugins": {each.name: each.sha256 for each in given_plugins()},
-        "versions": _libraries(),
-        "byteorder": sys.byteorder,
     }
-    named = _of_scenario(scenario_keys(point, draw))
+    named = _of_scenario(scenario_keys(point, draw)) | _of_process()
     return named | {name: digest_of(value) for name, value in content.items()}
 
 
 @cache
-def _libraries() -> dict[str, str]:
-    """Those whose numbers go into a result."""
-    return {name: installed_version(name) for name in ("numpy", "simpy")}
+def _of_process() -> dict[str, str]:
+    """Digests of what all runs share: code, libraries whose numbers go into a result, machine."""
+    content = {
+        "code": code_digest(),
+        "versions": {name: installed_version(name) for name in ("numpy", "simpy")},
+        "byteorder": sys.byteorder,
+    }
+    return {name: digest_of(value) for name, value in content.items()}
 
 
 @lru_cache(maxsize=64)

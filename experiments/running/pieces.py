@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from experiments.running.sealed import is_sealed, opened, write_sealed
 from experiments.study.build import claims_caches, scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import requests_of, stop_of
+from experiments.study.stamps import Stamp, stamp
 from model.dataclass import dataclass
 from sim.measuring.binding import binding
 from sim.measuring.metrics import measured, measured_pools
@@ -45,6 +47,8 @@ from sim.simulation import simulate
 SUFFIX = ".arrow"
 ROWS = 1 << 16
 """Requests of one batch: as many are held as Arrow at a time. Longer runs are packed."""
+KEPT_PIECES = 1024
+"""Of so many a process keeps what they tell beside their requests, some 25 KB each."""
 
 MARKS = {
     "measured": "1 if it arrived after the warm-up, so that figures rest on it",
@@ -252,11 +256,16 @@ def is_whole(path: Path) -> bool:
 
 
 def read_piece(path: Path) -> Piece:
-    """Read what a piece tells beside its request table.
+    """Read what a piece tells beside its request table; half a dozen tables ask for it.
 
     Raises:
         KeyError: it is one of another version.
     """
+    return _told(path, stamp(path))
+
+
+@lru_cache(maxsize=KEPT_PIECES)
+def _told(path: Path, _: Stamp) -> Piece:
     with opened(path) as file:
         written = dict(file.schema.metadata or {})
     if written.keys() not in (set(PARTS), set()):

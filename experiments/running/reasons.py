@@ -75,9 +75,8 @@ def _of_point(number: int, runs: list[Run]) -> _OfPoint:
     scenario = scenario_of(study, runs[0].seed, runs[0].draw)
     found = read_piece(runs[0].path).binding
     moments = len(found["resource"])
-    shares = [0.0] * len(RESOURCES)
-    for place in found["resource"].tolist():
-        shares[place] += 1 / moments
+    each = np.full(moments, 1 / max(1, moments))
+    shares = np.bincount(found["resource"], each, len(RESOURCES)).tolist()
     rows = parts_of(columns, scenario.api.output_s)
     rows += bound_rows(dict(zip(RESOURCES, shares, strict=True)), moments)
     hopeless: list[str] = []

@@ -200,7 +200,12 @@ def _pool(keys: Keys, price_seed: int | None) -> Pool:
 
 def prices_of(study: Study) -> Calibration:
     """Load the calibration of a study (of one point and one pool). Raises ValueError."""
-    return calibration_of(settled(study).calibration, study.cluster.all_pools[0].gpu)
+    return _prices(keys_of(study))
+
+
+@lru_cache(maxsize=KEPT_SCENARIOS)
+def _prices(keys: Keys) -> Calibration:
+    return calibration_of(_settled(keys)[1], _gpu_words(keys[1]))
 
 
 def independent_replicas(study: Study) -> int:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from itertools import product
 from math import prod
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from experiments.study.errors import show
 from experiments.study.keys import is_inside, key_path, put
 from experiments.study.schema import value_at
-from experiments.study.yaml_source import Path
+from experiments.study.yaml_source import Path, plain
 from model.dataclass import dataclass
 from model.nearest import closest
 
@@ -224,7 +223,7 @@ def substitute(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     Raises:
         StudyError: a key names a place of a list that is shorter.
     """
-    copy: dict[str, Any] = deepcopy({key: raw[key] for key in raw if key != "sweep"})
+    copy: dict[str, Any] = plain({key: raw[key] for key in raw if key != "sweep"})
     for key, value in values.items():
         put(copy, key_path(key), value, make=True)
     return copy

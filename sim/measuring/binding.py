@@ -118,15 +118,10 @@ def _kept_out(rows: dict[str, Ints], pool: Pool, longest: Ints) -> Ints:
     """What keeps the next request from starting; if nothing does, what the step is longest for."""
     seats = rows["decodes"] + rows["padding"] + rows["chunks"]
     tokens = rows["decodes"] + rows["padding"] + rows["prefill_tokens"]
-    return np.select(
-        [
-            seats >= pool.engine.max_num_seqs,
-            rows["kv_blocks"] >= FULL * pool.ledger.num_gpu_blocks,
-            tokens >= pool.token_budget,
-        ],
-        [_place("seats"), _place("kv_blocks"), _place("token_budget")],
-        longest,
-    ).astype(np.int64)
+    kept = np.where(tokens >= pool.token_budget, _place("token_budget"), longest)
+    full = rows["kv_blocks"] >= FULL * pool.ledger.num_gpu_blocks
+    kept = np.where(full, _place("kv_blocks"), kept)
+    return np.where(seats >= pool.engine.max_num_seqs, _place("seats"), kept)
 
 
 def _longest(rows: dict[str, Ints], pool: Pool, step_s: Floats) -> Ints:

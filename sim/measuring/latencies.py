@@ -76,8 +76,8 @@ def latency_statistics(result: Result, window: Window) -> tuple[dict[str, float]
     statistics = {}
     present = window.measured & arrived(result)
     for name in SPANS:
-        sample = latency(result.requests, name)
-        sample = sample[present & ~np.isnan(sample)]
+        sample = latency(result.requests, name)[present]
+        sample = sample[~np.isnan(sample)]
         mean = float(sample.mean()) if len(sample) else float("nan")
         statistics[name] = (mean, percentiles(sample))
 

@@ -23,29 +23,30 @@ def percentiles(values: Floats, percents: Sequence[int] = PERCENTS) -> Floats:
     """
     if not len(values):
         return np.full(len(percents), np.nan)
-    with np.errstate(invalid="ignore"):
-        result = quantiles_at(values, np.array(percents) / 100)
+    result = np.array(quantiles_at(values, [percent / 100 for percent in percents]))
     undefined = np.isnan(result)
     if undefined.any():  # inf - inf within the interpolation
         result = np.where(undefined, np.percentile(values, percents, method="higher"), result)
-    return np.asarray(result, dtype=np.float64)
+    return result
 
 
-def quantiles_at(values: Floats, shares: Sequence[float] | Floats) -> Floats:
-    """Return what ``np.quantile`` does, to the bit, without what that loads: masked arrays.
+def quantiles_at(values: Floats, shares: Sequence[float]) -> list[float]:
+    """Return what ``np.quantile`` does, to the bit, in a tenth of the time of a short sample.
 
     Args:
         values: at least one, no NaN.
         shares: within 0 to 1.
     """
     ordered = np.sort(values)
-    places = (len(ordered) - 1) * np.asarray(shares)
-    below = np.floor(places).astype(np.intp)
-    part = places - below
-    low, high = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
-    gap = high - low
-    found = np.where(part < 0.5, low + gap * part, high - gap * (1 - part))
-    return np.asarray(found, dtype=np.float64)
+    last, found = len(ordered) - 1, []
+    for share in shares:
+        place = last * share
+        below = int(place)
+        part = place - below
+        low, high = ordered.item(below), ordered.item(min(below + 1, last))
+        gap = high - low
+        found.append(low + gap * part if part < 0.5 else high - gap * (1 - part))
+    return found
 
 
 def unsupported(samples: float, percents: Sequence[int] = PERCENTS) -> list[int]:

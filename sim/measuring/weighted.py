@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sim.measuring.bins import BELOW_BITS, Counts
+from sim.measuring.bins import BELOW_BITS, Counts, bin_of
 from sim.measuring.percentiles import PERCENTS
 
 Floats = npt.NDArray[np.float64]
@@ -69,22 +69,25 @@ def _if_short(sample: Sample) -> list[tuple[Floats, Ints]] | None:
         rows += len(values)
         if rows > SHORT:
             return None
-        parts.append(_present(values, weights))
+        if len(values):
+            parts.append(_present(values, weights))
     return parts
 
 
 def _of_short(parts: list[tuple[Floats, Ints]], percents: Sequence[int]) -> Weighted:
-    amount, counts = 0.0, Counts()
-    for part in parts:
-        amount += _amount(*part)
-        counts.add(*part)
-    if not counts.weight:
+    if not any(len(values) for values, _ in parts):
         return Weighted(float("nan"), np.full(len(percents), np.nan), {})
+    amount = sum(_amount(*part) for part in parts)
     values, reached = _cumulated(parts)
     total = int(reached[-1])
     ranks = [-(-percent * total // 100) for percent in percents]
-    found = values[np.searchsorted(reached, ranks)]
-    return Weighted(amount / total, found, counts.weight)
+    found = values[reached.searchsorted(ranks)]
+    numbers = bin_of(values)
+    last = np.append(np.flatnonzero(numbers[1:] != numbers[:-1]), len(numbers) - 1)  # of each bin
+    counts = np.diff(reached[last], prepend=0)
+    return Weighted(
+        amount / total, found, dict(zip(numbers[last].tolist(), counts.tolist(), strict=True))
+    )
 
 
 def _amount(values: Floats, weights: Ints) -> float:
@@ -159,10 +162,12 @@ def _few(sample: Sample, shift: int, begins: Iterable[int]) -> dict[int, list[tu
 
 def _cumulated(parts: list[tuple[Floats, Ints]]) -> tuple[Floats, Ints]:
     """Values in ascending order, and the weight that is reached with each."""
-    values = np.concatenate([each for each, _ in parts])
-    weights = np.concatenate([each for _, each in parts])
-    order = np.argsort(values)
-    return values[order], np.cumsum(weights[order])
+    values, weights = parts[0]
+    if len(parts) > 1:
+        values = np.concatenate([each for each, _ in parts])
+        weights = np.concatenate([each for _, each in parts])
+    order = values.argsort()
+    return values[order], weights[order].cumsum()
 
 
 def _leading_bits(values: Floats, shift: int) -> npt.NDArray[np.uint64]:

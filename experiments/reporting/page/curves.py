@@ -91,7 +91,7 @@ def curves(
         sample = latency(columns, name)
         sample = sample[measured & np.isfinite(sample)]
         if len(sample):
-            quantiles[name] = quantiles_at(sample, RANKS).tolist()
+            quantiles[name] = quantiles_at(sample, RANKS)
     end_s, rate, ttft, within = _over_time(columns, len(runs), slo, fine)
     judged = slo is not None and window_s is not None
     slices = BOUND_SLICES if fine else FEW_BOUND_SLICES
@@ -135,7 +135,7 @@ def _over_time(
         rows = order[low:high]
         rate.append(len(rows) / width_s / runs)
         answered = ttft[rows][np.isfinite(ttft[rows])]
-        tails.append(float(quantiles_at(answered, [tail])[0]) if len(answered) else float("nan"))
+        tails += quantiles_at(answered, [tail]) if len(answered) else [float("nan")]
         shares.append(float(within[rows].mean()) if len(rows) else float("nan"))
     return end_s, rate, tails, shares
 

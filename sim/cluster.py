@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
+from functools import lru_cache
 from math import inf
 
 import numpy as np
 import numpy.typing as npt
 
+from model.same import Same
 from sim.acceptance import Synthetic
 from sim.api_server import all_reached_s, own_loops, shared_loops
 from sim.caches import make_store
@@ -36,7 +38,7 @@ from sim.routers.router import ReplicaFacts, Router
 from sim.schedulers import facts_of, make_scheduler
 from sim.settings.cluster_config import NO_CLIENT
 from sim.settings.pools import PREFILL, Pool
-from sim.settings.scenario import Scenario
+from sim.settings.scenario import ApiTime, Scenario
 from sim.source import first_rows, sequences, users_of
 from sim.traffic.client import Client
 from sim.traffic.dispatch import Dispatch
@@ -45,6 +47,8 @@ from sim.traffic.sending import Sending
 from workloads.requests import Requests
 from workloads.streams import stream
 
+KEPT_REQUESTS = 1 << 16
+"""Of a longer workload it is worked out anew when requests reach the router."""
 MachineOf = Callable[[Scheduler], Machine]
 """What computes the batches of a scheduler."""
 
@@ -278,11 +282,10 @@ class Cluster:
         requests, api = self.requests, self.scenario.api
         if not api:
             return requests.arrival_s, None
-        reached_s = all_reached_s(
-            api, self.scenario.replicas, requests.arrival_s, requests.prompt_tokens
-        )
+        at_once = _at_once if len(requests) <= KEPT_REQUESTS else _at_once.__wrapped__
+        reached_s, order = at_once(api, self.scenario.replicas, Same(requests))
         self.recorder.reached_s = reached_s
-        return reached_s, np.argsort(reached_s, kind="stable")
+        return reached_s, order
 
     def _deal(self) -> Callable[[int], Coming]:
         """Send everybody beforehand; return what gives a replica its own."""
@@ -291,6 +294,17 @@ class Cluster:
         owner, refused = deal(requests, reached_s, order, self.stop_s, self._router)
         self.recorder.rejected(refused)
         return lambda number: sequences(requests, reached_s, order, owner, number)
+
+
+@lru_cache(maxsize=1)
+def _at_once(
+    api: ApiTime, replicas: int, requests: Same[Requests]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """When open arrivals reach the router, and their order: neighbouring points share them."""
+    of = requests.value
+    reached_s = all_reached_s(api, replicas, of.arrival_s, of.prompt_tokens)
+    reached_s.setflags(write=False)
+    return reached_s, np.argsort(reached_s, kind="stable")
 
 
 def _nobody(_: int) -> Coming:

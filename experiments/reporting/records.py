@@ -34,13 +34,13 @@ class Records:
         ``names`` are columns that it has in any case, and first.
         """
         rows = list(rows)
-        found = dict.fromkeys(names)
-        for row in rows:
-            found.update(dict.fromkeys(row))
+        found = dict.fromkeys([*names, *(rows[0] if rows else ())])
         if all(row.keys() == found.keys() for row in rows):  # as most are
             whole = map(itemgetter(*found), rows) if len(found) > 1 else ()
             if columns := list(zip(*whole, strict=True)):
                 return cls(dict(zip(found, columns, strict=True)))
+        for row in rows:
+            found.update(dict.fromkeys(row))
         return cls({name: [row.get(name, math.nan) for row in rows] for name in found})
 
     @classmethod

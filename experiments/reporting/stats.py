@@ -244,7 +244,7 @@ def _logarithms(values: Iterable[float]) -> list[float]:
 
 def _controlled(group: Columns, name: str, basis: Basis) -> Columns:
     """Runs with a rate less the luck of its arrivals, where these decide what is served."""
-    source, load = CONTROLLED.get(name), basis.load
+    source, load = CONTROLLED.get(name, ""), basis.load
     if source not in basis.offered or load is None or load.too_near:
         return group
     control, expected = basis.offered[source]

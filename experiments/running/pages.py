@@ -53,9 +53,11 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
         replicas=tables.replicas.rows(),
         differences=tables.differences.rows(),
     )
-    parts: dict[int, list[dict[str, Any]]] = {}
-    for row in tables.parts.rows():
-        parts.setdefault(int(row["point"]), []).append(row)
-    curves = list(curves_of(runs, parts, drawn_points(plan.keys, rows, study.slo)))
+    drawn = drawn_points(plan.keys, rows, study.slo)
+    parts: dict[int, list[dict[str, Any]]] = {plan.points[place].number: [] for place in drawn}
+    told = tables.parts["point"] if len(tables.parts) else ()
+    for row in tables.parts.at([at for at, number in enumerate(told) if number in parts]).rows():
+        parts[row["point"]].append(row)
+    curves = list(curves_of(runs, parts, drawn))
     clock = any(each.workload.has_clock for each in points)
     write_page(folder / "report.html", page, plan.keys, rows, curves, study.slo, clock=clock)

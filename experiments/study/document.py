@@ -267,24 +267,24 @@ def from_study(study: Study) -> Loaded:
 
 def validate(raw: Mapping[str, Any]) -> tuple[Study | None, list[tuple[KeyPath, str]]]:
     """Check raw data against the schema: the study, or every ``(path, message)`` that is wrong."""
-    study, faults = None, []
+    if (study := _strict(raw)) is not None:
+        return study, []
+    faults = []
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
         faults = schema.complaints(error, Study, raw)
-    if faults or not _is_strict(raw):
-        known = {path for path, _ in faults}
-        faults += [fault for fault in schema.coercions(Study, raw) if fault[0] not in known]
+    known = {path for path, _ in faults}
+    faults += [fault for fault in schema.coercions(Study, raw) if fault[0] not in known]
     return (None if faults else study), faults
 
 
-def _is_strict(raw: Mapping[str, Any]) -> bool:
-    """Tell whether no value needs to be turned into another kind, as pydantic does it on its own.
+def _strict(raw: Mapping[str, Any]) -> Study | None:
+    """Return the study if no value needs to be turned into another kind, as pydantic does it.
 
     A whole number that is written 1e3 needs it, too, and is no fault; most studies have none.
     """
     try:
-        Study.model_validate_json(json.dumps(raw), strict=True)
+        return Study.model_validate_json(json.dumps(raw), strict=True)
     except (ValidationError, TypeError, ValueError):  # the latter for what JSON has not
-        return False
-    return True
+        return None

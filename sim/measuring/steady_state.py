@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.dataclass import dataclass
+from sim.measuring.successive import growth
 from sim.recording.blocks import blocks
 from sim.recording.result import REJECTED, UNFINISHED, Result
 
@@ -164,12 +165,12 @@ def saturated(result: Result, window: Window) -> float:
     measured = len(order) - first
     starts = first + np.linspace(0, measured, BATCHES + 1).astype(np.int64)
     level = _mean_queues(result, order, starts)
-    growth = np.diff(level)
-    error_of_mean = growth.std(ddof=1) / np.sqrt(len(growth))
+    gains = growth(level)
+    error_of_mean = gains.std(ddof=1) / np.sqrt(len(gains))
     total = float(level[-1] - level[0])
     late = float(level[-1] - level[BATCHES // 2 - 1 : BATCHES // 2 + 1].mean())
     delay_s = total * window.length_s / measured
-    significant = total > 0 and growth.mean() > STUDENT_T * error_of_mean
+    significant = total > 0 and gains.mean() > STUDENT_T * error_of_mean
     lasting = late >= LATE_SHARE * total
     return float(significant and lasting and delay_s > STEPS * _step_seen_s(result, window))
 
@@ -190,7 +191,7 @@ def _mean_queues(
     begun_s.sort()
     came = np.cumsum(accepted[order])[starts[0] : starts[-1]]
     begun = np.searchsorted(begun_s, arrival_s[order[starts[0] : starts[-1]]], side="right")
-    waiting: Floats = np.add.reduceat(came - begun, starts[:-1] - starts[0]) / np.diff(starts)
+    waiting: Floats = np.add.reduceat(came - begun, starts[:-1] - starts[0]) / growth(starts)
     return waiting
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
+from sim.measuring.successive import before, growth
 from sim.recording.blocks import Block, blocks
 from sim.recording.result import REJECTED, Result
 
@@ -25,8 +26,8 @@ class KvLevel:
     def blocks(self, block: Block) -> Floats:
         """The level of each segment of the block that follows the last one."""
         held = block.floats("kv_blocks")
-        before = np.append([np.inf if block.begins else self._before], held)[:-1]
-        first = np.where(block.ints("steps") > 1, np.minimum(before, held), held)
+        earlier = before(held, np.inf if block.begins else self._before)
+        first = np.where(block.ints("steps") > 1, np.minimum(earlier, held), held)
         self._before = float(held[-1])
         return (first + held) / 2
 
@@ -45,7 +46,7 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
     if bins < 1:
         raise ValueError(f"bins = {bins}, expected at least 1")
     edges = np.linspace(0.0, result.end_s, bins + 1 if result.end_s > 0 else 1)
-    width = np.diff(edges)
+    width = growth(edges)
     accepted = np.asarray(result.requests["status"]) != REJECTED
 
     def integral(times: Floats) -> Floats:
@@ -58,9 +59,9 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
     kv = _kv_integral(result, edges)
     return {
         "time_s": (edges[1:] + edges[:-1]) / 2,
-        "kv_use": np.diff(kv) / width,
-        "running": np.diff(started - finished) / width,
-        "waiting": np.diff(arrived - started) / width,
+        "kv_use": growth(kv) / width,
+        "running": growth(started - finished) / width,
+        "waiting": growth(arrived - started) / width,
     }
 
 

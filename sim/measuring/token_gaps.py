@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.dataclass import dataclass
+from sim.measuring.successive import before
 from sim.recording.blocks import STEPS, Block, blocks
 from sim.recording.result import Result
 
@@ -131,14 +132,14 @@ class _History:
         decoding = np.flatnonzero(decodes)
         waiting = np.concatenate(([self.joined.sum()], self.joined.sum() + np.cumsum(joined)))
         # Who joined between a decoding segment and the one before it.
-        since = np.diff(waiting[decoding], prepend=0)
-        before_s = np.append([self.decoded_s], end_s[decoding])[:-1]
+        since = waiting[decoding] - before(waiting[decoding], 0)
+        before_s = before(end_s[decoding], self.decoded_s)
         # Their gaps are longer, and among the resumed ones.
         returned = np.bincount(np.searchsorted(first, block.returned_step), minlength=len(first))
         veterans = decodes[decoding] - since - returned[decoding]
         self._check(block, decoding, veterans, before_s, since)
 
-        gap_s = np.diff(ends_s, prepend=0.0)
+        gap_s = ends_s - before(ends_s, 0.0)
         gap_s[first[decoding]] = ends_s[first[decoding]] - before_s
         weight = np.repeat(decodes, steps)
         weight[first[decoding]] = veterans

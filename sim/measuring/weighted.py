@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from sim.measuring.bins import BELOW_BITS, Counts, bin_of
 from sim.measuring.percentiles import PERCENTS
+from sim.measuring.successive import before
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -84,7 +85,7 @@ def _of_short(parts: list[tuple[Floats, Ints]], percents: Sequence[int]) -> Weig
     found = values[reached.searchsorted(ranks)]
     numbers = bin_of(values)
     last = np.append(np.flatnonzero(numbers[1:] != numbers[:-1]), len(numbers) - 1)  # of each bin
-    counts = np.diff(reached[last], prepend=0)
+    counts = reached[last] - before(reached[last], 0)
     return Weighted(
         amount / total, found, dict(zip(numbers[last].tolist(), counts.tolist(), strict=True))
     )

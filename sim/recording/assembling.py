@@ -46,7 +46,7 @@ def result_of(
     short = all(log.step_end_s.in_memory() for log in logs)
 
     def column(tapes: Iterable[Tape], kind: npt.DTypeLike) -> Column | Tape:
-        return joined(tapes, kind)[:] if short else joined(tapes, kind)
+        return joined(tapes, kind).array() if short else joined(tapes, kind)
 
     def times(name: str) -> Column | Tape:
         return column((getattr(log, name) for log in logs), np.float64)

@@ -9,7 +9,6 @@ import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from io import BufferedRandom
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +107,10 @@ class Tape:
 
     def __init__(self, dtype: npt.DTypeLike, pieces: Iterable[Column | Piece] = ()) -> None:
         self.dtype = np.dtype(dtype)
-        self.pieces = [piece for piece in pieces if len(piece)]
-        self._starts = list(accumulate(map(len, self.pieces), initial=0))
+        self.pieces: list[Column | Piece] = []
+        self._starts = [0]
+        for piece in pieces:
+            self.append(piece)
 
     def in_memory(self) -> bool:
         """Whether nothing of it lies in a file."""
@@ -140,6 +141,14 @@ class Tape:
                 into[:] = piece[at - first : end - first]
             place, at = place + 1, end
         return values
+
+    def array(self) -> Column:
+        """Return all rows; what lies in one piece of the memory is not copied."""
+        if len(self.pieces) == 1:
+            (piece,) = self.pieces
+            if isinstance(piece, np.ndarray) and piece.dtype == self.dtype:
+                return piece
+        return self[:]
 
     def pieces_between(self, start: int, stop: int) -> Iterator[Column | Piece]:
         """Give the pieces of some rows, cut where they begin and end."""

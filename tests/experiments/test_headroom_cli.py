@@ -53,6 +53,39 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     assert not HEAVY & set(loaded.split())
 
 
+ENDING = """
+import atexit
+from experiments.cli.command import start
+
+class Made:
+    def __del__(self):
+        print("taken apart")
+
+made = Made()
+
+def main():
+    atexit.register(print, "done at the end")
+    print("told")
+    {ends}
+
+start(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "said"),
+    [("return 3", 3, ""), ("raise ValueError(4)", 1, "ValueError: 4"), ("exit(2)", 2, "")],
+)
+def test_a_command_ends_at_once_and_leaves_nothing_undone(
+    ends: str, status: int, said: str
+) -> None:
+    done = python("-c", ENDING.format(ends=ends))
+    assert done.returncode == status
+    assert done.stdout.startswith("told\ndone at the end\n")
+    assert said in done.stderr
+    assert ("taken apart" in done.stdout) == (status != 3)
+
+
 def test_it_is_the_same_command(tmp_path: Path) -> None:
     words = ("run", "batching_sweep", "--dry-run", "--set", "engine.max_num_seqs=8")
     first = python("-m", "experiments", *words)

@@ -2,8 +2,9 @@
 
 ``dataclasses`` of Python 3.11 writes six methods of a frozen class as text and compiles each, every
 time Python starts. Here it finds fields, defaults and slots; comparisons, texts and locks are
-closures, and ``__init__`` is compiled once somebody looks at it. A class behaves as it would
-otherwise, to its signature and its messages, and ``fields``, ``replace`` and ``asdict`` know it.
+closures, and ``__init__`` is compiled once somebody looks at it or makes more than a few objects,
+which most studies do of one class in six. A class behaves as it would otherwise, to its signature
+and its messages, and ``fields``, ``replace`` and ``asdict`` know it.
 
 Rooms that are compiled, and ``workloads``, which knows nobody, use ``dataclasses``.
 """
@@ -60,17 +61,55 @@ def _made(
     return made
 
 
+FEW = 8
+"""Objects of a class that are filled field by field; to compile its ``__init__`` takes as long as
+thirty."""
+
+
 class _UnwrittenInit:
-    """``__init__`` of a class, which is written when it is first looked at, in place of this."""
+    """``__init__`` of a class, which is written when it is looked at, or after ``FEW`` objects."""
 
     def __init__(self, cls: type, frozen: bool) -> None:
         self.cls = cls
         self.frozen = frozen
+        self.filled = 0
 
     def __get__(self, instance: object, owner: type) -> Any:
+        if instance is not None and self.filled < FEW:
+            self.filled += 1
+            return partial(self._fill, instance)
+        return self._written().__get__(instance, owner)
+
+    def _written(self) -> Any:
         written = _written_init(self.cls, self.frozen)
         setattr(self.cls, "__init__", written)  # noqa: B010 - mypy takes no assignment
-        return written.__get__(instance, owner)
+        return written
+
+    def _fill(self, instance: Any, /, *given: Any, **named: Any) -> None:
+        """Do what the written one would do; what is wrong with the arguments, that one says."""
+        fields = dataclasses.fields(self.cls)
+        taken = [field for field in fields if field.init]
+        by_place = (each.name for each in taken if not each.kw_only)
+        said = named | dict(zip(by_place, given, strict=False))
+        needed = {each.name for each in taken if not _has_default(each)}
+        known = {each.name for each in taken}
+        if len(said) < len(given) + len(named) or not needed <= said.keys() <= known:
+            self._written()(instance, *given, **named)
+            return
+        put = object.__setattr__ if self.frozen else setattr
+        for field in fields:
+            if field.name in said:
+                put(instance, field.name, said[field.name])
+            elif field.default_factory is not MISSING:
+                put(instance, field.name, field.default_factory())
+            elif field.default is not MISSING:
+                put(instance, field.name, field.default)
+        if hasattr(self.cls, "__post_init__"):
+            instance.__post_init__()
+
+
+def _has_default(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
 
 
 def _written_init(cls: type, frozen: bool) -> Any:

@@ -124,7 +124,9 @@ def _error(attempt: Callable[[], object]) -> tuple[type[Exception], str]:
     return error.type, str(error.value)
 
 
-def test_they_are_those_of_the_standard_library() -> None:
+@pytest.mark.parametrize("few", [0, 1, 10_000], ids=["written", "both", "filled"])
+def test_they_are_those_of_the_standard_library(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.dataclass, "FEW", few)
     assert seen(FAST) == seen(STANDARD)
 
 
@@ -200,6 +202,16 @@ def test_what_a_class_says_itself_stays() -> None:
     assert Own(1) == Own(2)
     assert repr(Own(1)) == "mine"
     assert hash(Own(1)) == hash((1,))
+
+
+def test_a_few_objects_cost_no_compiling() -> None:
+    of = made(FAST)
+    few = [of["Child"](number, hidden=4) for number in range(model.dataclass.FEW)]
+    assert not inspect.isfunction(vars(of["Child"])["__init__"])
+    more = [of["Child"](number, hidden=4) for number in range(model.dataclass.FEW)]
+    assert inspect.isfunction(vars(of["Child"])["__init__"])
+    assert few == more
+    assert few[0].parts is not few[1].parts
 
 
 def test_who_is_never_made_costs_no_compiling() -> None:

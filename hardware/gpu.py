@@ -7,10 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from hardware.servers import server_of
-from hardware.yaml_file import read_bundled, validated
+from hardware.yaml_file import Row, read_bundled, validated
+from model.dataclass import dataclass
 from model.kept import kept
 
 __all__ = [
@@ -127,15 +128,15 @@ class Gpu(BaseModel):
         )
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+@dataclass(frozen=True, kw_only=True)
+class _Source(Row):
     title: str
     url: str
     date: str
 
 
-class _Figure(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+@dataclass(frozen=True, kw_only=True)
+class _Figure(Row):
     value: PositiveFloat
     unit: Literal["GiB", "GB/s", "TB/s", "TFLOP/s", "us", "USD/h", "sm"]
     source: str
@@ -146,8 +147,8 @@ class _Figure(BaseModel):
         return self.value * _UNITS[self.unit]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+@dataclass(frozen=True, kw_only=True)
+class _Entry(Row):
     aliases: list[str]
     compute_capability: _Figure | None = None
     memory: _Figure
@@ -160,11 +161,11 @@ class _Entry(BaseModel):
     link_latency: _Figure
     network_rate: _Figure | None = None
     price: _Figure | None = None
-    gpus_per_server: int = Field(default=8, gt=0)
+    gpus_per_server: PositiveInt = 8
 
 
-class _Catalogue(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+@dataclass(frozen=True, kw_only=True)
+class _Catalogue(Row):
     sources: dict[str, _Source]
     gpus: dict[str, _Entry]
 

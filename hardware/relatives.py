@@ -6,14 +6,16 @@ L20, which has a third of that arithmetic, 96%. ``relatives.yaml`` has what was 
 """
 
 from collections.abc import Mapping
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import PositiveFloat
 
 from hardware.gpu import Compute, Gpu, load_gpu
 from hardware.prices.kernels import Kernels, nearest
-from hardware.yaml_file import read_bundled, validated
+from hardware.yaml_file import Row, read_bundled, validated
+from model.dataclass import dataclass
 from model.kept import kept
 
 TABLES = Path(__file__).parent / "calibrations"
@@ -27,29 +29,26 @@ UNHINDERED = 0.95
 of its bandwidth or more: its units are the limit, not its power (as on L20, 0.96)."""
 
 
-class Relative(BaseModel):
+@dataclass(frozen=True)
+class Relative(Row):
     """A row of ``relatives.yaml``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     kernels: str
     """Catalogue name of the measured GPU."""
-    reached: dict[Compute, PositiveFloat] = Field(default_factory=dict)
+    reached: dict[Compute, PositiveFloat] = field(default_factory=dict)
     """TFLOP/s of the largest matrix products."""
     read: PositiveFloat = 1.0
     """Share of its bandwidth that it reaches, over the relative's."""
     source: str = ""
     """Of ``reached`` and ``read``."""
 
-    @model_validator(mode="after")
-    def _has_a_source(self) -> "Relative":
+    def __post_init__(self) -> None:
         if (self.reached or self.read != 1.0) and not self.source:
             raise ValueError("figures without a source")
-        return self
 
 
-class _Relatives(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+@dataclass(frozen=True)
+class _Relatives(Row):
     relatives: dict[str, Relative]
     links: dict[str, str]
     """By link: the GPU whose all-reduces were measured over its like."""

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from model.dataclass import dataclass
 from model.nearest import closest
 from model.text_file import TOO_DEEP, TextFileError, check_size, read_text
 
@@ -18,7 +19,18 @@ MOST_SHOWN = 20
 
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What stands in a file of ours; its subclasses, dataclasses as well, have the fields.
+
+    pydantic checks them where the file is read, which is once (``model.kept``). Whoever takes what
+    was kept need not be told how to check it, as a pydantic model would.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
 
 def read_yaml(path: Path) -> Any:
@@ -129,7 +141,7 @@ def validated(model: type[Model], data: object, where: str) -> Model:
     """Validate ``data`` as ``model``.
 
     Args:
-        model: what is expected.
+        model: what is expected: a pydantic model, or a dataclass.
         data: a mapping, from ``read_yaml`` if lines are to be named.
         where: what messages call the source: a file, or a key.
 
@@ -141,7 +153,7 @@ def validated(model: type[Model], data: object, where: str) -> Model:
         raise ValueError(f"{where}: expected a mapping, found {type(data).__name__}")
     try:
         # Strictly: "1" and true are no numbers. As JSON, whose lists then pass for tuples, too.
-        return model.model_validate_json(json.dumps(data, default=str), strict=True)
+        return _reader(model)(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         items = error.errors(include_url=False)
     except (TypeError, ValueError, RecursionError) as error:  # keys and values that JSON has not
@@ -152,13 +164,20 @@ def validated(model: type[Model], data: object, where: str) -> Model:
     raise ValueError("\n".join(mistakes))
 
 
-def _mistake(model: type[BaseModel], data: Any, where: str, item: dict[str, Any]) -> str:
+def _reader(model: type[Model]) -> Callable[..., Model]:
+    if issubclass(model, BaseModel):
+        return model.model_validate_json
+    return TypeAdapter(model).validate_json
+
+
+def _mistake(model: type[Any], data: Any, where: str, item: dict[str, Any]) -> str:
     location = item["loc"]
     key = ".".join(map(str, location)) or "(whole)"
     line = _line(data, location)
     place = f"{where}:{line}" if line else where
-    if item["type"] == "extra_forbidden":
-        close = closest(location[-1], model.model_fields)
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = getattr(model, "model_fields", None) or model.__dataclass_fields__
+        close = closest(location[-1], known)
         hint = f"; did you mean {close!r}?" if close else ""
         return f"{place}: {key}: unknown key{hint}"
     if item["type"] == "missing":

@@ -3,20 +3,18 @@
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from hardware.engines.versions import version_key
 from hardware.gpu import Gpu
 from hardware.prices.mixer_kernels import Numbers
-from hardware.yaml_file import read_bundled, validated
+from hardware.yaml_file import Row, read_bundled, validated
+from model.dataclass import dataclass
 
 Widths = dict[int, tuple[int, ...]]
 """By experts on a rank."""
 
 
-class _Configs(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
+@dataclass(frozen=True)
+class _Configs(Row):
     until: str
     """First version whose default configuration has large tiles for large steps."""
     tuned: dict[str, dict[Numbers, dict[str, Widths]]]

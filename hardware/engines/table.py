@@ -1,31 +1,22 @@
 """``engines.yaml``: constants, defaults and memory of an engine by version, read and checked."""
 
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from hardware.calibration import PARAMETERS
 from hardware.engines.versions import Dated
-from hardware.yaml_file import read_bundled, validated
+from hardware.yaml_file import Row, read_bundled, validated
+from model.dataclass import dataclass
 from model.kept import kept
 from model.shape import DecoderSpec
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-
-class EngineConstants(_Part):
+@dataclass(frozen=True)
+class EngineConstants(Row):
     """Constants of one engine from one version on, and how uncertain they are."""
 
     since: str
@@ -34,13 +25,14 @@ class EngineConstants(_Part):
     """Versions of the runs that they were fitted to."""
     source: str
     """What they were fitted to, or why they are assumed."""
-    values: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    values: dict[str, NonNegativeFloat] = field(default_factory=dict)
     """Parameters of a calibration, by name."""
-    std: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    std: dict[str, NonNegativeFloat] = field(default_factory=dict)
     """Standard errors of those that were fitted."""
 
 
-class Tier(_Part):
+@dataclass(frozen=True)
+class Tier(Row):
     """A default of some GPUs."""
 
     take: PositiveInt
@@ -55,7 +47,8 @@ class Tier(_Part):
 Tiers = tuple[Tier, ...]
 
 
-class Defaults(_Part):
+@dataclass(frozen=True)
+class Defaults(Row):
     """What the engine does where nobody says otherwise; engines.yaml says what each key means."""
 
     generation: Dated[Literal["v0", "v1"]]
@@ -95,7 +88,8 @@ class Defaults(_Part):
     holds_states_before_holes: Dated[bool]
 
 
-class FusedAllReduces(_Part):
+@dataclass(frozen=True)
+class FusedAllReduces(Row):
     """All-reduces that compute the norm behind them; engines.yaml says what each key means."""
 
     by_default: Dated[bool]
@@ -104,7 +98,8 @@ class FusedAllReduces(_Part):
     up_to_mib: Dated[dict[str, dict[int, PositiveFloat]]]
 
 
-class Sampler(_Part):
+@dataclass(frozen=True)
+class Sampler(Row):
     """Bytes that the sampler's buffers take for each logit."""
 
     bytes: PositiveInt
@@ -113,7 +108,8 @@ class Sampler(_Part):
     few_rows_bytes: NonNegativeInt = 0
 
 
-class Served(_Part):
+@dataclass(frozen=True)
+class Served(Row):
     """Models that something serves; one that states nothing serves all."""
 
     architectures: tuple[str, ...] = ()
@@ -131,7 +127,8 @@ class Served(_Part):
         )
 
 
-class NonTorch(_Part):
+@dataclass(frozen=True)
+class NonTorch(Row):
     """GiB on the card that torch does not hold, by kind of card and group."""
 
     ada: NonNegativeFloat
@@ -140,14 +137,16 @@ class NonTorch(_Part):
     nvlink: NonNegativeFloat
 
 
-class GraphBatch(_Part):
+@dataclass(frozen=True)
+class GraphBatch(Row):
     """Largest batch that is captured."""
 
     most: PositiveInt
     most_blackwell: PositiveInt
 
 
-class SamplingCost(_Part):
+@dataclass(frozen=True)
+class SamplingCost(Row):
     """What a part of drawing takes."""
 
     step_s: NonNegativeFloat
@@ -159,7 +158,8 @@ class SamplingCost(_Part):
     more_logit_bytes: NonNegativeFloat = 0
 
 
-class Sampling(_Part):
+@dataclass(frozen=True)
+class Sampling(Row):
     """How tokens are drawn; engines.yaml says what each key means."""
 
     generation_config: Dated[Literal["auto", "vllm"]]
@@ -168,7 +168,8 @@ class Sampling(_Part):
     penalties: Dated[SamplingCost]
 
 
-class GraphMib(_Part):
+@dataclass(frozen=True)
+class GraphMib(Row):
     """MiB of a captured graph."""
 
     layer: NonNegativeFloat
@@ -176,7 +177,8 @@ class GraphMib(_Part):
     decode: NonNegativeFloat
 
 
-class StateBlockTokens(_Part):
+@dataclass(frozen=True)
+class StateBlockTokens(Row):
     """Tokens that blocks are a multiple of, where they have to hold a state."""
 
     latent: PositiveInt
@@ -187,7 +189,8 @@ class StateBlockTokens(_Part):
     """There, of heads of 256 numbers."""
 
 
-class Memory(_Part):
+@dataclass(frozen=True)
+class Memory(Row):
     """What the engine takes of a GPU's memory; engines.yaml says what each key means."""
 
     startup_gib: Dated[NonNegativeFloat]
@@ -210,7 +213,8 @@ class Memory(_Part):
     graph_mib: Dated[GraphMib]
 
 
-class DataParallel(_Part):
+@dataclass(frozen=True)
+class DataParallel(Row):
     """How data-parallel ranks work together; engines.yaml says what each key means."""
 
     oldest: str
@@ -223,7 +227,8 @@ class DataParallel(_Part):
     quantized_dispatch: Dated[bool]
 
 
-class PipelineParallel(_Part):
+@dataclass(frozen=True)
+class PipelineParallel(Row):
     """How steps of pipeline stages are planned; engines.yaml says what each key means."""
 
     oldest: str
@@ -233,7 +238,8 @@ class PipelineParallel(_Part):
     fills: Dated[bool]
 
 
-class PriceError(_Part):
+@dataclass(frozen=True)
+class PriceError(Row):
     """Standard errors of the speed of matrix products and of reading the cache in an engine."""
 
     source: str
@@ -264,7 +270,8 @@ class PriceError(_Part):
         return self.fitted if gpu in self.fitted_on else self.measured
 
 
-class EngineTable(_Part):
+@dataclass(frozen=True)
+class EngineTable(Row):
     """All that is known of one engine."""
 
     oldest: str
@@ -282,7 +289,8 @@ class EngineTable(_Part):
     sampling: Sampling
 
 
-class _File(_Part):
+@dataclass(frozen=True)
+class _File(Row):
     vllm: EngineTable
 
 

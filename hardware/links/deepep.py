@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel
 
 from hardware.gpu import Gpu
 from hardware.links.interconnect import servers
-from hardware.yaml_file import read_bundled, validated
+from hardware.yaml_file import Row, read_bundled, validated
+from model.dataclass import dataclass
 from model.kept import kept
 
 Floats = npt.NDArray[np.float64]
@@ -34,7 +34,8 @@ NORMAL_BUFFER_BYTES = 1024 * 2**20
 """VLLM_DEEPEP_BUFFER_SIZE_MB."""
 
 
-class Times(BaseModel, extra="forbid", frozen=True, defer_build=True):
+@dataclass(frozen=True)
+class Times(Row):
     """Microseconds of one GPU, by its tokens."""
 
     tokens: tuple[float, ...]
@@ -42,7 +43,8 @@ class Times(BaseModel, extra="forbid", frozen=True, defer_build=True):
     combine: tuple[float, ...]
 
 
-class Table(BaseModel, extra="forbid", frozen=True, defer_build=True):
+@dataclass(frozen=True)
+class Table(Row):
     """What was measured: ``hardware/deepep.yaml``."""
 
     source: str

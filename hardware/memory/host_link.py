@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from hardware.gpu import Gpu
-from hardware.yaml_file import read_bundled, validated
+from hardware.yaml_file import Row, read_bundled, validated
 from model.dataclass import dataclass
 from model.kept import kept
 
@@ -70,23 +70,23 @@ class HostMemory:
         return f"{'memory of the host':<18} {gib}  {self.chunks} chunks of {each}, of all ranks"
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+@dataclass(frozen=True)
+class _Source(Row):
     title: str
     url: str
     date: str
 
 
-class _Link(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+@dataclass(frozen=True)
+class _Link(Row):
     bytes_per_s: float
     both_bytes_per_s: float
     latency_s: float
     source: str
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+@dataclass(frozen=True)
+class _Table(Row):
     sources: dict[str, _Source]
     links: dict[str, _Link]
     gpus: dict[str, list[str]]
@@ -108,7 +108,7 @@ def host_rates(gpu: Gpu, given: HostLink | None = None) -> HostRates:
     Raises:
         ValueError: nothing is given, and the table does not know the GPU.
     """
-    given = given or HostLink()
+    given = given or HostLink.model_construct()
     table = _table()
     kind = next((link for link, gpus in table.gpus.items() if gpu.name in gpus), None)
     kind = kind or next((link for link, gpus in table.gpus.items() if gpu.like in gpus), None)

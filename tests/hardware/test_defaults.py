@@ -1,5 +1,7 @@
 """What versions of vLLM do by default on a GPU."""
 
+from dataclasses import fields
+
 import pytest
 
 from hardware.engines.defaults import (
@@ -71,7 +73,7 @@ def test_versions_compare_by_their_numbers() -> None:
 
 @pytest.mark.parametrize("part", [vllm().defaults, vllm().memory])
 def test_every_row_ascends_and_begins_with_the_oldest_version(part: Defaults | Memory) -> None:
-    for name in type(part).model_fields:
+    for name in (each.name for each in fields(part)):
         row = getattr(part, name)
         keys = [version_key(since) for since in row.since]
         assert keys == sorted(keys), name

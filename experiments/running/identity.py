@@ -78,7 +78,7 @@ def _of_scenario(keys: ScenarioKeys) -> dict[str, str]:
     scenario = built(keys)
     return {
         "model": digest_of(asdict(scenario.spec)),
-        "gpu": digest_of([pool.gpu.model_dump(mode="json") for pool in scenario.pools]),
+        "gpu": digest_of([repr(pool.gpu) for pool in scenario.pools]),
         "calibration": _of_calibrations(tuple(Same(pool.calibration) for pool in scenario.pools)),
     }
 
@@ -86,7 +86,7 @@ def _of_scenario(keys: ScenarioKeys) -> dict[str, str]:
 @lru_cache(maxsize=64)
 def _of_calibrations(pools: tuple[Same[Calibration], ...]) -> str:
     """Most points of a sweep share theirs, whose thousands of numbers take longer than a run."""
-    return digest_of([each.value.model_dump(mode="json") for each in pools])
+    return digest_of([each.value.model_dump_json() for each in pools])
 
 
 def digest_of(content: object) -> str:

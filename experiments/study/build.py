@@ -3,6 +3,9 @@
 import json
 from dataclasses import replace
 from functools import lru_cache
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from experiments.study.calibrations import calibration_of, drawn, gpu_of, names_calibrated
 from experiments.study.document import Study
@@ -25,6 +28,8 @@ from sim.settings.pool_building import build_pool
 from sim.settings.pools import GpuWords, Pool, PoolConfig, PoolEngine
 from sim.settings.resolved_engine import ResolvedEngine
 from sim.settings.scenario import Scenario, routing_of, scenario_of_pools
+
+Config = TypeVar("Config", bound=BaseModel)
 
 KEPT_SCENARIOS = 64
 """What a process keeps, as neighbouring runs often share it."""
@@ -60,11 +65,12 @@ def settled(study: Study) -> Study:
             found.append(_settled(keys_of(alone)))
     if study.cluster.pools is None:
         engine, calibration = found[0]
-        return study.model_copy(update={"engine": engine, "calibration": calibration})
+        given = EngineConfig.model_construct(**dict(engine))
+        return study.model_copy(update={"engine": given, "calibration": calibration})
     pools = [
         pool.model_copy(
             update={
-                "engine": PoolEngine.model_validate(engine.model_dump()),
+                "engine": PoolEngine.model_construct(**dict(engine)),
                 "calibration": calibration,
             }
         )
@@ -181,9 +187,13 @@ def built(of: ScenarioKeys) -> Scenario:
         of.router,
         json.loads(of.router_settings),
         prefill_router=of.prefill_router,
-        kv_transfer=KvTransferConfig.model_validate_json(of.kv_transfer or "{}"),
-        kv_store=None if of.kv_store is None else KvStoreConfig.model_validate_json(of.kv_store),
+        kv_transfer=_read(KvTransferConfig, of.kv_transfer),
+        kv_store=_read(KvStoreConfig, of.kv_store),
     )
+
+
+def _read(model: type[Config], written: str | None) -> Config | None:
+    return None if written is None else model.model_validate_json(written)
 
 
 @lru_cache(maxsize=KEPT_SCENARIOS)

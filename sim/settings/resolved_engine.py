@@ -22,7 +22,7 @@ from sim.settings.engine_config import (
 )
 from sim.settings.offloading_config import check_offloading
 from sim.settings.prefix_caching import RetentionInterval, uncached
-from sim.settings.registry import policy
+from sim.settings.registry import check_policy, policy
 from sim.settings.speculative import READS_TARGET, check_speculative
 
 
@@ -49,6 +49,14 @@ def _check_eager(engine: EngineConfig) -> None:
         raise ValueError(
             "engine.enforce_eager: true with engine.speculative is not modelled, expected false"
         )
+
+
+def _check_own(engine: EngineConfig, scheduler: str) -> None:
+    """Raise ValueError for settings of a scheduler that a version chooses, which has none."""
+    try:
+        check_policy(scheduler, engine.scheduler_settings)
+    except ValueError as error:
+        raise ValueError(f"engine.scheduler_settings: {error}") from None
 
 
 def _check_length(engine: EngineConfig, spec: DecoderSpec) -> None:
@@ -122,7 +130,9 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
         given_async = engine.async_scheduling
         rules = pipelining(spec, stages, filled["version"], quantized, given_async)
         filled["async_scheduling"] = rules.asynchronous
-    check_speculative(engine.model_dump() | filled, engine.speculative)
+    settings = dict(engine) | filled
+    check_speculative(settings, engine.speculative)
+    _check_own(engine, filled["scheduler"])
     if stages > 1 and filled["scheduler"] != "chunked_prefill":
         raise ValueError(
             f"cluster.pipeline_parallel_size = {stages} with engine.scheduler: "
@@ -151,7 +161,8 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
             f"{seats}, expected at least one token per sequence: "
             f"set engine.max_num_batched_tokens: {seats} or more"
         )
-    return ResolvedEngine.model_validate(engine.model_dump() | filled)
+    # All of it was checked, here, where the study was read or with the table of versions.
+    return ResolvedEngine.model_construct(**settings)
 
 
 def default_settings(

@@ -47,10 +47,7 @@ _MEMORY_TYPES = frozenset(("hbm2", "hbm2e", "hbm3", "hbm3e"))
 _SXM = re.compile(r"sxm\d")
 _SIZE = re.compile(r"(?<![a-z0-9])(\d+)-?(?:gb|gib|g)(?![a-z0-9])")
 
-_INSTEAD = {
-    "bf16": "set dtype: float16",
-    "int8": "set quantization: fp8, or none",
-}
+_INSTEAD = {"bf16": "set dtype: float16", "int8": "set quantization: fp8, or none"}
 
 
 Memory = Annotated[int, Field(gt=0, le=10**15)]

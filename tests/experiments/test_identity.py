@@ -19,5 +19,5 @@ def test_points_with_one_calibration_write_it_once(tmp_path: Path) -> None:
     assert identity._of_calibrations.cache_info().misses == 1
     assert len({each["point"] for each in found}) == 3
     (pool,) = scenario_of(plan.points[0].study, 0).pools
-    expected = identity.digest_of([pool.calibration.model_dump(mode="json")])
+    expected = identity.digest_of([pool.calibration.model_dump_json()])
     assert {each["calibration"] for each in found} == {expected}

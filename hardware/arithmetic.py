@@ -40,7 +40,8 @@ def runnable(precision: Precision, gpu: Gpu) -> Precision:
     widened: dict[Scheme, Scheme] = {}
     for scheme in weights.schemes():
         if weights.method == MXFP4_METHOD and scheme.filled_up and capability is not None:
-            widened[scheme] = replace(scheme, tiles=_tiles(scheme, capability))
+            tiles = _tiles(scheme, capability)
+            widened[scheme] = replace(scheme, tiles=tiles, reordered=tiles == TRITON_TILES)
     for scheme in weights.schemes():
         if scheme.compute is None or scheme.compute in gpu.peak_flops_per_s:
             continue

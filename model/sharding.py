@@ -193,6 +193,37 @@ def unpacked_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -> f
     return numbers * precision.activation_bytes
 
 
+def reordered_scales_bytes(
+    spec: DecoderSpec, *, precision: Precision, tp: int = 1, stored_too: bool
+) -> float:
+    """Return the bytes that one rank keeps of experts' scales in the order of their kernel beyond
+    those that were stored, and of their biases, which it keeps in float32.
+
+    Outputs are filled up to multiples of 256, groups to pairs (``HopperMXScaleLayout`` of Triton).
+
+    Args:
+        spec: of the stage.
+        precision: with schemes whose scales are ``reordered``.
+        tp: ranks.
+        stored_too: whether an engine keeps the scales as they were stored beside them.
+    """
+    total = 0.0
+    for kind, share in shares(spec, precision, tp):
+        for matrix in kind.matrices:
+            for scheme, layers in share.schemes(matrix):
+                if scheme is None or not scheme.reordered or matrix.copies == 1:
+                    continue
+                tile = scheme.tiles[0] if len(matrix.outputs) > 1 else scheme.tiles[1]
+                sides = ((side.on_rank(tp), side.whole) for side in matrix.outputs)
+                outputs = sum(scheme.part(size, whole, tile) for size, whole in sides)
+                groups = -(-matrix.inputs.on_rank(tp) // 32)
+                scales = -(-outputs // 256) * 256 * -(-groups // 2) * 2
+                more = (scales - (0 if stored_too else outputs * groups)) * scheme.scale_bits / 8
+                wider = matrix.bias_numbers(tp) * (4 - precision.activation_bytes)
+                total += layers * matrix.copies * (more + wider)
+    return total
+
+
 def encoder_bytes(spec: DecoderSpec, precision: Precision, tp: int = 1) -> float:
     """Return the bytes of the encoders that one rank keeps beside its part of the decoder.
 

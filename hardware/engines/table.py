@@ -206,6 +206,7 @@ class Memory(Row):
     compressed_blocks: Dated[Literal["slots", "sizes", "widest"] | None]
     alike_layers: Dated[PositiveFloat]
     state_block_tokens: Dated[StateBlockTokens]
+    keeps_stored_scales: Dated[bool]
     steps_in_flight: Dated[PositiveInt]
     tokens_by_concurrency: Dated[bool]
     graphs_charged: Dated[bool]

@@ -20,7 +20,13 @@ from hardware.memory.runtime import graph_bytes, non_torch_bytes, startup_bytes
 from hardware.memory.stages import of_all_stages
 from model.dataclass import dataclass
 from model.dealing import experts_among
-from model.ops import encoder_bytes, rotary_table_bytes, stage_weight_bytes, unpacked_bytes
+from model.ops import (
+    encoder_bytes,
+    reordered_scales_bytes,
+    rotary_table_bytes,
+    stage_weight_bytes,
+    unpacked_bytes,
+)
 from model.precision import Precision
 from model.spec import DecoderSpec
 from model.stages import Stage, stages_of
@@ -144,7 +150,13 @@ class MemoryDemand:
 
     def _weight_bytes(self, stage: Stage) -> int:
         weights = int(stage_weight_bytes(stage, precision=self.precision, tp=self.tp))
-        return weights + int(unpacked_bytes(stage.spec, precision=self.precision, tp=self.tp))
+        weights += int(unpacked_bytes(stage.spec, precision=self.precision, tp=self.tp))
+        stored_too = vllm().memory.keeps_stored_scales.at(version_key(self._version))
+        return weights + int(
+            reordered_scales_bytes(
+                stage.spec, precision=self.precision, tp=self.tp, stored_too=stored_too
+            )
+        )
 
     def _drafter_bytes(self) -> int:
         if self.drafts is None:

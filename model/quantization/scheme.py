@@ -44,6 +44,10 @@ class Scheme:
     """Ranks that share experts get whole groups each, the last one zeros to the end (vLLM's
     ``Mxfp4MoEMethod``: gpt-oss has 90 groups, which 4 ranks hold as 23)."""
 
+    reordered: bool = False
+    """The scales of experts are copied into the order in which their kernel reads them (Triton's on
+    Hopper, ``_swizzle_mxfp4``)."""
+
     tiles: tuple[int, int] = (1, 1)
     """Multiples that an expert's width on a rank and its inputs are filled up to with zeros, where
     they lie in memory (``Mxfp4MoEMethod`` as well): by the kernel, see ``hardware.arithmetic``."""

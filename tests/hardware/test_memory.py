@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardware.arithmetic import runnable
 from hardware.gpu import load_gpu
 from hardware.memory.kv_blocks import DoesNotFitError, MemoryDemand, memory_ledger
 from model.ops import rank_weight_bytes, unpacked_bytes
@@ -285,6 +286,26 @@ def test_latent_attention_keeps_a_copy_of_what_is_quantized():
     entry = ledger("deepseek-v3", "h200", precision=precision(quantization=fp8), tp=8)
     held = rank_weight_bytes(spec, precision=precision(quantization=fp8), tp=8)
     assert entry.weights_bytes == int(held) + copies
+
+
+@pytest.mark.parametrize(
+    ("gpu", "version", "more"),
+    [
+        ("h100", "0.14.1", 320 * 90 + 8640 * 90 + 8640 * 2),  # a second copy of the scales
+        ("h100", "0.25", 320 * 90 + 8640 * 2),  # outputs of 5,888 and 3,072; biases in float32
+        ("a100", "0.14.1", 0),  # Marlin
+    ],
+)
+def test_scales_in_the_order_of_tritons_kernel(gpu: str, version: str, more: int) -> None:
+    """gpt-oss-120b on an H100: 64.38 GiB in a log of 0.14.1 (vllm-project/vllm issue 33155)."""
+    spec, card = load_spec("gpt-oss-120b"), load_gpu(gpu)
+    numbers = runnable(precision(quantization=spec.checkpoint.weights), card)
+    entry = ledger("gpt-oss-120b", gpu, precision=numbers, version=version)
+    held = rank_weight_bytes(spec, precision=numbers)
+    assert entry.weights_bytes - int(held) == 36 * 128 * more
+    if version == "0.14.1" and gpu == "h100":
+        logged = (entry.weights_bytes + entry.rotary_table_bytes) / GIB
+        assert logged == pytest.approx(64.38, rel=2e-3)
 
 
 @settings(max_examples=30, deadline=None)

@@ -19,7 +19,7 @@ from model.spec import load_spec
         ("kimi-k3", "b200", "0.33", 8, 768),
         # What other releases and GPUs make of the same, by their code.
         ("kimi-linear-48b-a3b", "h100-sxm", "0.27", 2, 1024),
-        ("kimi-linear-48b-a3b", "h100-sxm", "0.19", 2, 960),
+        ("kimi-linear-48b-a3b", "rtx-3090", "0.11", 2, 960),  # vllm-project/vllm issue 28228
         ("kimi-linear-48b-a3b", "b200", "0.26", 2, 960),
         ("qwen3.5-4b", "l4", "0.29", 1, 528),
         ("qwen3.5-4b", "b200", "0.19", 1, 544),
@@ -61,3 +61,13 @@ def test_as_many_longest_requests_as_servers_log(
     )  # fmt: skip
     found = int({1: 5.98, 2: 4.99}[tp] * GIB) // cut.block_bytes if blocks is None else blocks
     assert round(found / cut.most_blocks(longest, in_flight), 2) == at_a_time
+
+
+def test_latent_layers_beside_states_as_a_server_logs_them() -> None:
+    # Two RTX 3090 and 0.11 (vllm-project/vllm issue 28228): 2.30 GiB each, 75,840 tokens, 2.48x.
+    spec = load_spec("kimi-linear-48b-a3b")
+    states = kept_states(spec, load_gpu("rtx-3090"), "0.11", cached=False)
+    cut = kv_layout(spec, precision=precision(), tp=2, version="0.11", states=states)
+    blocks = 75_840 // cut.block_tokens * len(cut.groups) + 2
+    assert blocks in range(int(2.295 * GIB) // cut.block_bytes, int(2.305 * GIB) // cut.block_bytes)
+    assert round(blocks / cut.most_blocks(120_000, 120_000), 2) == 2.48

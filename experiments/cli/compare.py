@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def rule(text: str) -> Rule:
     """Read a rule. Raises ArgumentTypeError."""
     from experiments.reporting.differences import COMPARED
+    from experiments.reporting.stats import is_share
     from experiments.study.errors import nearest
 
     found = re.fullmatch(r"\s*(\w+)\s*([<>])\s*([+-]?\d+(?:\.\d+)?)\s*(%?)\s*", text)
@@ -70,6 +71,11 @@ def rule(text: str) -> Rule:
         hint = nearest(metric, COMPARED)
         raise argparse.ArgumentTypeError(f"{metric!r} is not compared{hint or ''}")
     limit = float(number) / (100 if percent else 1)
+    if is_share(metric) and not percent and abs(limit) >= 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: {metric} is a share, no difference is beyond 1, expected e.g. "
+            f"'{metric} {sign} {limit / 100:+g}' for {abs(limit):g} points"
+        )
     return Rule(text.strip(), metric, sign == ">", limit, bool(percent))
 
 
@@ -136,7 +142,12 @@ def _judge(one: "Comparison", asked: Rule) -> int:
     """Exit status of a rule, said on stderr."""
     line = next((line for line in one.lines if line.metric == asked.metric), None)
     verdict = None if line is None else asked.holds(line)
-    words = {True: "holds", False: "does not hold", None: "cannot be told: no interval"}[verdict]
+    why = "no interval"
+    if line is None or math.isnan(line.before + line.after):
+        why = "not in both results"
+    elif asked.relative and not line.before:
+        why = "it was 0 before"
+    words = {True: "holds", False: "does not hold", None: f"cannot be told: {why}"}[verdict]
     print(
         f"--fail-on {asked.text!r} {words} ({one.before.name}, {one.after.name})", file=sys.stderr
     )

@@ -288,12 +288,16 @@ def test_compare_points_of_one_folder_and_sweeps(
     run_study(write_study(tmp_path), out=out)
     pairs = sides_of(str(out), str(out))
     assert [(one.point, two.point) for one, two in pairs] == [(1, 1), (2, 2)]
-    assert compare_main([f"{out}:1", f"{out}:2"]) == 0
+    capsys.readouterr()
+    rules = ["--fail-on", "preemptions > 5%"]
+    assert compare_main([f"{out}:1", f"{out}:2", *rules]) == 0
+    assert "cannot be told: it was 0 before" in capsys.readouterr().err
     for wrong, message in (
         ([f"{out}:1", f"{out}:7"], "expected a point from 1 to 2"),
         ([str(tmp_path), str(out)], "no results of headroom run in it"),
         ([str(out), str(out), "--fail-on", "ttft_p9_s > 5%"], "did you mean ttft_p9"),
         ([str(out), str(out), "--fail-on", "slow"], "expected e.g."),
+        ([str(out), str(out), "--fail-on", "busy_share < -5"], "'busy_share < -0.05' for 5 points"),
         ([str(out), str(out), "--format", "xml"], "--format"),
     ):
         capsys.readouterr()

@@ -80,7 +80,8 @@ class Calibration(CalibrationPart):
     """Attention of decoding sequences, arithmetic."""
     attention_decode_bytes: Efficiency = 1.0
     """Attention of decoding sequences, traffic. With measured kernels: speed of reading the cache
-    in the engine, of that in their tables, where several query heads share a KV head."""
+    in the engine, of that in their tables, where several query heads share a KV head and there is
+    no more to read than one wave of tiles; the more waves there are, the nearer it is to 1."""
     attention_decode_small_cache: Efficiency = 1.0
     """With measured kernels: the same again of a cache in fewer than 16 bits."""
     attention_decode_start: Efficiency = 1.0

@@ -19,6 +19,7 @@ from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline, states_moved
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.unmeasured import Unmeasured
+from hardware.prices.waves import share_of_waves
 from hardware.relatives import as_priced, other_links
 from model.caches import Reach
 from model.mixers.latent import EXPANDS
@@ -118,7 +119,10 @@ class Measured:
             row_bytes = cache.entry_bytes(numbers.kv_bytes, share.tp)
         own = kernel.kind in self.kernels.mixers
         if kernel.heads > kernel.kv_heads:
-            reached = reached * self.calibration.attention_decode_bytes
+            one = self.calibration.attention_decode_bytes
+            measured = self.kernels.gpu
+            waves = share_of_waves(sequences, kernel.kv_heads, measured, one)
+            reached = reached * (one if own else waves)
             if numbers.kv_bytes < 2.0 and not own and not self._reads_fp8:
                 reached = reached * self.calibration.attention_decode_small_cache
         per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)

@@ -13,6 +13,7 @@ from hardware.prices.kernels import WIDENING, Kernels, nearest
 from hardware.prices.measured import Measured
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels
 from hardware.prices.surface import Surface
+from hardware.prices.waves import share_of_waves
 from hardware.steps.cost import StepCost
 from hardware.steps.setup import StepSetup, step_cost
 from model.alike import attention_of
@@ -88,6 +89,14 @@ def test_decode_attention_is_a_line_above_a_floor() -> None:
     np.testing.assert_allclose(attention_s(40_000), layers * (1e-5 + 40_000 * position_s))
 
 
+def price_of(calibration: Calibration, sequences: int) -> StepCost:
+    setup = StepSetup(
+        spec=load_spec("llama-3-8b"), gpu=GPU, precision=PLAIN, calibration=calibration,
+        max_tokens=sequences, max_seqs=sequences,
+    )  # fmt: skip
+    return step_cost(setup)
+
+
 def test_grouped_attention_can_be_slower_in_the_engine() -> None:
     slow = MEASURED.model_copy(update={"attention_decode_bytes": 0.5})
     for model, changes in (("llama-3-8b", True), ("llama-2-7b", False)):
@@ -105,6 +114,26 @@ def test_grouped_attention_can_be_slower_in_the_engine() -> None:
             for one in (MEASURED, slow)
         ]
         assert (costs[1] > costs[0]) is changes
+
+
+def test_the_last_wave_of_tiles_counts_for_less_the_more_there_are() -> None:
+    """With 8 KV heads 33 sequences are two waves of an H100's 132 multiprocessors."""
+    shares = share_of_waves(np.array([0, 1, 16, 33, 330]), 8, "h100-sxm", 0.8)
+    np.testing.assert_allclose(shares, [0.8, 0.8, 0.8, 2 / 2.25, 20 / 20.25])
+    np.testing.assert_allclose(share_of_waves(np.array([500]), 2, "h100-sxm", 1.0), 1.0)
+    np.testing.assert_allclose(share_of_waves(np.array([54]), 4, "a100-80gb-sxm", 0.8), 2 / 2.25)
+
+
+def test_a_large_batch_reads_its_cache_nearly_as_fast_as_tables_do() -> None:
+    slow = MEASURED.model_copy(update={"attention_decode_bytes": 0.5})
+
+    def reading_s(calibration: Calibration, sequences: int) -> float:
+        price = price_of(calibration, sequences)
+        return price.step_s(sequences, 80_000_000, ()) - price.step_s(sequences, 40_000_000, ())
+
+    waves = 128 * 8 / 108
+    few, many = (reading_s(slow, n) / reading_s(MEASURED, n) for n in (8, 128))
+    np.testing.assert_allclose([few, many], [2.0, (waves + 1) / waves])
 
 
 def test_more_heads_than_measured_count_as_more_sequences() -> None:

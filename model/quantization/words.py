@@ -125,6 +125,9 @@ NVIDIAS_EXPERTS = (
 (``exclude_modules`` of their hf_quant_config.json)."""
 NVIDIAS_ATTENTION = {"deepseek": LATENT, "kimi": (*LATENT, "o_proj"), "glm-5": (*LATENT, "o_proj")}
 """And what stays in 16 bits of others."""
+INSTRUCT_IN_FP8 = {"mistralai": "ministral-3-"}
+"""Publishers, and families whose instruct checkpoints are fp8 without saying so: bases and
+reasoning models are in 16 bits, and so are the copies that are called BF16."""
 DELTA_RULE = ("delta_in", "delta_out")
 """Of gated delta nets, which the recipes of llm-compressor leave alone (``re:.*linear_attn.*``)."""
 
@@ -157,6 +160,9 @@ def told_by(words: Sequence[str], publisher: str) -> Told | None:
     for who, wanted, what in _UNTOLD:
         if present.issuperset(wanted) and publisher in (who or (publisher,)):
             raise ValueError(f"the name does not tell {what}{_CHECKPOINT}")
+    own = INSTRUCT_IN_FP8.get(publisher)
+    if told is None and own and "instruct" in present and present.isdisjoint(SIXTEEN_BITS):
+        return Told("fp8", FP8_TENSOR) if "-".join(words).startswith(own) else None
     return told and _as_published(told, words, publisher)
 
 

@@ -37,6 +37,8 @@ from model.spec import UnknownModelError, catalogue, load_spec, resolve_model
         ("moonshotai/Kimi-K2.7-Code", "kimi-k2.5", None),
         ("OpenGVLab/InternVL3_5-8B", "internvl3.5-8b", None),
         ("mistralai/Ministral-3-8B-Reasoning-2512", "ministral-3-8b", None),
+        ("mistralai/Ministral-3-8B-Instruct-2512", "ministral-3-8b", "fp8"),
+        ("mistralai/Ministral-3-8B-Instruct-2512-BF16", "ministral-3-8b", None),
         ("CohereLabs/c4ai-command-a-03-2025", "command-a-111b", None),
         ("lmsys/vicuna-13b-v1.5", "llama-2-13b", None),
         ("microsoft/Phi-3-mini-128k-instruct", "phi-3-mini-128k", None),
@@ -63,7 +65,14 @@ def test_what_the_first_checkpoint_holds_is_taken_unless_the_name_says_otherwise
     own = load_spec("openai/gpt-oss-120b").checkpoint.weights
     assert own.method == "mxfp4"
     assert load_spec("unsloth/gpt-oss-120b-BF16").checkpoint.weights == PLAIN
-    assert load_spec("moonshotai/Kimi-K2-Instruct").checkpoint.weights.method == "fp8"
+    for name in (
+        "moonshotai/Kimi-K2-Instruct", "XiaomiMiMo/MiMo-V2-Flash",
+        "mistralai/Mistral-Small-4-119B-2603",
+    ):  # fmt: skip
+        assert load_spec(name).checkpoint.weights.method == "fp8", name
+    flash = load_spec("XiaomiMiMo/MiMo-V2-Flash").checkpoint.weights
+    assert str(flash.of("experts", (7,))[0][0]) == "fp8, 128 x 128 blocks"
+    assert flash.of("o_proj", (7,))[0][0] is None
     thinking = load_spec("moonshotai/Kimi-K2-Thinking")
     assert str(thinking.checkpoint.weights.of("experts", (1,))[0][0]).startswith("int4")
     assert thinking.max_model_len == 262_144
@@ -279,3 +288,23 @@ def test_names_of_other_shapes_are_refused_without_a_hint(name: str) -> None:
     with pytest.raises(UnknownModelError, match="neither in the catalogue") as caught:
         load_spec(name)
     assert "nearest" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "full", "window", "others"),
+    [
+        # Model cards and technical reports: arXiv 2605.31268, 2601.02780, poolside's cards.
+        ("JetBrains/Mellum2-12B-A2.5B-Thinking", 7, 1024, 21),
+        ("XiaomiMiMo/MiMo-V2-Flash", 9, 128, 39),
+        ("poolside/Laguna-S-2.1", 12, 512, 36),
+        ("poolside/Laguna-XS.2", 10, 512, 30),
+    ],
+)
+def test_as_many_layers_with_windows_as_published(
+    name: str, full: int, window: int, others: int
+) -> None:
+    counts: dict[int | None, int] = {}
+    for kind in load_spec(name).layers:
+        reach = getattr(kind.mixer, "sliding_window", None)
+        counts[reach] = counts.get(reach, 0) + len(kind.places)
+    assert counts == {None: full, window: others}

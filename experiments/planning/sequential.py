@@ -54,6 +54,8 @@ PERIODS = 4.0
 """and so many busy periods there are, for each effective request of those, in which some would
 miss: the time above a level of a random walk with drift has a second moment of four times the
 square of its mean, and a design effect is the second moment over the mean."""
+LEAST_WORTH = 0.15
+"""Effective misses, below which a cube root is no normal variable."""
 BY_LUCK = NormalDist().inv_cdf(1 - 0.0025)
 """How rarely a limit that is just kept may look as bad as what ends a test early as missed."""
 
@@ -110,7 +112,8 @@ def no_luck(share: float, measured: float, allowed: float, effect: float) -> boo
 
     By what is to be expected of them, not by how they vary.
     """
-    return share > allowed * _of_the_mean(measured * allowed / effect, BY_LUCK)
+    worth = measured * allowed / effect
+    return worth > 0 and share > allowed * _of_the_mean(worth, BY_LUCK)
 
 
 def is_over(
@@ -222,16 +225,29 @@ def _of_the_mean(worth: float, quantile: float) -> float:
 
     Shares that are sums of few busy periods have about a gamma law. Its quantile is that of Wilson
     and Hilferty, "The distribution of chi-square", Proceedings of the National Academy of Sciences
-    17(12), 1931.
+    17(12), 1931. Where that fails, below a seventh of a miss, the upper tail is about worth
+    times the exponential integral, of which the mean of its bounds is taken (Abramowitz and Stegun,
+    "Handbook of Mathematical Functions", 5.1.20). Either is within 6% of the quantile.
 
     Args:
         worth: misses that are allowed, over their design effect: one over the square of the cv.
         quantile: of the normal distribution, or of Student's t to be careful.
     """
-    if not worth > 0:
-        return math.inf if quantile > 0 else 0.0
+    if worth < LEAST_WORTH:
+        return _rare(worth, NormalDist().cdf(-quantile)) if quantile > 0 and worth > 0 else 0.0
     root: float = 1 - 1 / (9 * worth) + quantile / (3 * math.sqrt(worth))
     return max(root, 0.0) ** 3
+
+
+def _rare(worth: float, tail: float) -> float:
+    """Return what the share exceeds with a small probability, over what is allowed."""
+    low, high = 0.0, 100.0
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        integral = math.exp(-middle) * (math.log1p(1 / middle) + math.log1p(2 / middle) / 2) / 2
+        beyond = worth * integral
+        low, high = (middle, high) if beyond > tail else (low, middle)
+    return high / worth
 
 
 def _log_odds(shares: Sequence[float], allowed: float) -> tuple[float, float]:

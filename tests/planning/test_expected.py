@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 from experiments.planning.expected import effect_of_load, expected_effect
 from experiments.planning.probes import Counts
@@ -54,3 +55,12 @@ def test_one_long_busy_period_does_not_miss_a_limit() -> None:
     assert not no_luck(0.055, 27_000, ALLOWED, effect)
     assert no_luck(0.02, 27_000, ALLOWED, OF_TOKENS)
     assert not no_luck(0.02, 0, ALLOWED, OF_TOKENS)
+
+
+@pytest.mark.parametrize("worth", [0.02, 0.05, 0.14, 0.16, 0.3, 1.0, 20.0])
+def test_ill_luck_is_that_of_a_gamma_law(worth: float) -> None:
+    """What one run of 10,000 of which 1% may miss exceeds in one of 400 cases."""
+    exceeded = ALLOWED * float(stats.gamma.ppf(0.9975, worth)) / worth
+    effect = 10_000 * ALLOWED / worth
+    assert not no_luck(0.93 * exceeded, 10_000, ALLOWED, effect)
+    assert no_luck(1.07 * exceeded, 10_000, ALLOWED, effect)

@@ -48,7 +48,11 @@ EXPECTED = (
     "expected a result of vllm bench serve, guidellm, AIPerf (genai-perf), "
     "SGLang's bench_serving or inference-perf"
 )
-OTHER_ENGINES = ("sglang", "tgi", "tensorrt-llm", "lmdeploy", "deepspeed-mii")
+OTHER_ENGINES = (
+    "sglang", "tgi", "tensorrt-llm", "lmdeploy", "deepspeed-mii", "embedding", "pooling", "rerank",
+    "audio",
+)  # fmt: skip
+"""Backends of that client that are other engines, or other work than answers in text."""
 
 
 def cells_of_result(path: Path, name: str | None = None) -> list[Cells]:

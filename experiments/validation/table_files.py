@@ -26,6 +26,10 @@ DELIMITERS = ",;\t|"
 """Between the cells of a line: whichever the header has most of."""
 OTHER_FILES = (".yaml", ".yml", ".xlsx", ".xls", ".html", ".md", ".log")
 """Ends of names of what is no table and no JSON."""
+PARQUET = b"PAR1"
+"""What such a file begins with, whatever its name."""
+TABLES = (".csv", ".tsv", ".parquet", ".csv.gz")
+"""Ends of names of tables: of a folder's results clients write one as well."""
 EXTRA = "cells beyond the header's"
 """Under which a line keeps what stands right of the last column."""
 
@@ -62,7 +66,7 @@ def read_lines(path: Path, known: Sequence[str]) -> Lines:
             raise TextFileError(f"a {end} file, expected CSV, Parquet, or the JSON of a client")
         if end in (".json", ".jsonl"):
             return _columns(cells_of_result(path))
-        header, lines = _of_parquet(path) if end == ".parquet" else _of_csv(path)
+        header, lines = _of_parquet(path) if _is_parquet(path) else _of_csv(path)
     except (TextFileError, NotAResultError, csv.Error) as error:
         raise StudyError.of(f"cannot read the runs: {error}", str(path)) from None
     try:
@@ -121,9 +125,12 @@ def _of_csv(path: Path) -> tuple[list[str], list[Cells]]:
 def _of_folder(folder: Path) -> list[Cells]:
     """Every result in a folder, in the order of names; other JSON files are left out.
 
-    A file that was cut off is not left out in silence.
+    A file that was cut off is not left out in silence, nor one that is packed.
     """
     lines: list[Cells] = []
+    packed = next((path for path in sorted(folder.rglob("*.json*.gz"))), None)
+    if packed is not None:
+        raise NotAResultError(f"{packed.relative_to(folder)}: gzipped JSON, expected it unpacked")
     files = sorted(path for path in folder.rglob("*.json*") if path.suffix in (".json", ".jsonl"))
     for path in files:
         name = str(path.relative_to(folder).with_suffix(""))
@@ -134,8 +141,24 @@ def _of_folder(folder: Path) -> list[Cells]:
         except NotAResultError:
             continue
     if not lines:
-        raise NotAResultError(f"{len(files)} JSON files and none a result of a benchmark client")
+        tables = [path for path in sorted(folder.rglob("*")) if path.name.lower().endswith(TABLES)]
+        hint = f"; tables such as {tables[0].name} are read one by one" if tables else ""
+        raise NotAResultError(
+            f"{len(files)} JSON files and none a result of a benchmark client{hint}"
+        )
     return lines
+
+
+def _is_parquet(path: Path) -> bool:
+    """Tell whether a file is Parquet, by its name or how it begins."""
+    if path.suffix.lower() == ".parquet":
+        return True
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            return file.read(len(PARQUET)) == PARQUET
+    except OSError as error:
+        raise TextFileError(error.strerror or str(error)) from None
 
 
 def _of_parquet(path: Path) -> tuple[list[str], list[Cells]]:

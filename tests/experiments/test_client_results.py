@@ -1,5 +1,6 @@
 """Results of benchmark clients are predicted as they are, one or a folder of them."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from experiments.cli.validate import main
 from experiments.study.errors import StudyError
 from experiments.validation.client_results import cells_of_result
+from experiments.validation.predict import plan
 from experiments.validation.rows import read_table
 from experiments.validation.settings import setup_of
 
@@ -147,6 +149,28 @@ def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(StudyError, match="0 JSON files and none a result"):
         read_table(tmp_path / "empty")
+
+
+def test_a_folder_says_what_it_does_not_read(tmp_path: Path) -> None:
+    (tmp_path / "sweep.csv").write_text("model,gpu\nllama-3.1-8b,h100\n")
+    with pytest.raises(StudyError, match=r"tables such as sweep.csv are read one by one"):
+        read_table(tmp_path, {"gpu": "h100"})
+    write(tmp_path / "bench.json", VLLM)  # clients write a table beside their result
+    assert len(read_table(tmp_path, {"gpu": "h100"}).runs) == 1
+    packed = tmp_path / "older" / "bench.json.gz"
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress(json.dumps(VLLM).encode()))
+    with pytest.raises(
+        StudyError, match=r"older/bench.json.gz: gzipped JSON, expected it unpacked"
+    ):
+        read_table(tmp_path, {"gpu": "h100"})
+
+
+@pytest.mark.parametrize("backend", ["vllm-pooling", "openai-embeddings", "vllm-rerank"])
+def test_other_work_than_answers_is_refused(tmp_path: Path, backend: str) -> None:
+    path = write(tmp_path / "bench.json", VLLM | {"backend": backend})
+    (skipped,) = plan(read_table(path, {"gpu": "h100"})).skipped
+    assert "is not modelled, expected vllm" in skipped.reason
 
 
 def test_set_takes_columns_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

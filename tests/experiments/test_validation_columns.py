@@ -105,8 +105,10 @@ def test_a_parquet_table_may_have_its_names_as_index(tmp_path: Path) -> None:
     cells = {"model": ["llama-3.1-8b"], "gpu": ["h100"], "mean_ttft_ms": [31.5], "tp": [2.0]}
     table = pd.DataFrame(cells, index=pd.Index(["a"], name="run_id"))
     table.to_parquet(tmp_path / "runs.parquet")
-    row = read_table(tmp_path / "runs.parquet").runs[0].base
-    assert (row.run_id, row.tp, row.measured) == ("a", 2, {"ttft_mean_ms": 31.5})
+    table.to_parquet(tmp_path / "runs.pq")  # known by how it begins
+    for name in ("runs.parquet", "runs.pq"):
+        row = read_table(tmp_path / name).runs[0].base
+        assert (row.run_id, row.tp, row.measured) == ("a", 2, {"ttft_mean_ms": 31.5})
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:

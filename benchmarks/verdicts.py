@@ -153,6 +153,7 @@ def told(runs: Runs, share: float, times: int, load: Load | None) -> Told:
     rng, study = np.random.default_rng(1), _engine()
 
     def ask(trials: Sequence[Trial]) -> list[Sample]:
+        """Deal runs with replacement."""
         shown = whole if trials[0].study.workload.num_requests == OF_A_TEST else short
         return [shown[place] for place in rng.integers(len(shown), size=len(trials))]
 

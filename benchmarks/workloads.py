@@ -97,6 +97,7 @@ def synthetic(benchmark: Benchmark, count: int, rate_per_s: float) -> Requests:
     sigma = np.sqrt(np.log1p(0.8**2))
 
     def lengths(mean: float) -> np.ndarray:
+        """Draw lengths in tokens around a mean."""
         draws = rng.lognormal(np.log(mean) - sigma**2 / 2, sigma, count)
         return np.clip(np.rint(draws), 1, 4000).astype(np.int64)
 

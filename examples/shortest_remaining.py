@@ -25,6 +25,7 @@ class ShortestRemaining(ChunkedPrefill):
         self.waits: dict[Sequence, int] = {}
 
     def form(self, now_s: float) -> Batch | None:
+        """Return the next step: the prompts under way in this order, then as vLLM does it."""
         self.waits = {each: self.waits.get(each, 0) + 1 for each in self.prefilling}
         self.prefilling.sort(
             key=lambda each: (self.waits[each] < self.patience, each.target_tokens - each.kv_tokens)
@@ -36,4 +37,5 @@ class ShortestJob(Ranked):
     """The order that goes with it: shortest prompt first, an hour of waiting worth a token more."""
 
     def rank(self, sequence: Sequence) -> float:
+        """Return a request's place in the queue: the least goes first."""
         return sequence.prompt_tokens + sequence.arrival_s / 3600

@@ -26,6 +26,7 @@ def experts_among(spec: DecoderSpec, tp: int, groups: int, *, whole: bool) -> De
         return spec
 
     def cut(experts: Experts) -> Experts:
+        """Return the share of one of ``groups``. Raises ValueError: it is not a whole one."""
         if experts.width % groups:
             raise ValueError(
                 f"data_parallel_size = {groups} does not divide the experts of {spec.name}, "

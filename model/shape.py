@@ -266,6 +266,7 @@ class DecoderSpec:
         """Return the same model with its routed experts changed, wherever they stand."""
 
         def changed(mlp: Mlp) -> Mlp:
+            """Return an MLP with its experts changed, those inside another part as well."""
             if isinstance(mlp, Extended):
                 return replace(mlp, mlp=changed(mlp.mlp))
             return change(mlp) if isinstance(mlp, Experts) else mlp

@@ -144,6 +144,7 @@ def _typo(name: str) -> str:
     """
 
     def shape(text: str) -> list[object]:
+        """Return what a typing error leaves: how many words, and the numbers among them."""
         # Letters at a number are part of it (3n, e4b); a word before it may be misspelled.
         return [text.count("-"), *re.findall(r"(?<![a-z])[a-z]{0,2}\d+[a-z]*|\d+[a-z]*", text)]
 

@@ -47,6 +47,7 @@ def _of_drafts(pool: Pool, rows: int) -> StepOf:
         assert joint is not None
 
         def step_s(sequences: int) -> float:
+            """Return seconds of a step in which this rank has that many, and the others a dummy."""
             batch = Batch(classes)
             batch.decodes, batch.rows, batch.most_rows = sequences, sequences * rows, rows
             return joint.step_s([batch, *others], [False, *(True for _ in others)])

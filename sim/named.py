@@ -17,6 +17,7 @@ def named(look_up: Callable[[str], object], names: Iterable[str]) -> tuple[Any, 
     """Return what makes a text such a field: the check, and what the schema says of it."""
 
     def check(name: str) -> str:
+        """Look a name up. Raises ValueError."""
         look_up(name)
         return name
 

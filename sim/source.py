@@ -29,6 +29,7 @@ def sequences(
     columns = (times_s, requests.prompt_tokens, requests.output_tokens, requests.priority)
 
     def block(start: int) -> Block:
+        """Return the next rows from ``start`` on: numbers, arrivals (s), tokens, priorities."""
         rows = np.arange(start, min(start + _BLOCK, count))
         if order is not None:
             rows = order[rows]

@@ -105,6 +105,7 @@ def _clipped_lognormal_mean(law: LogNormal) -> float:
     middle = math.log(law.mean) - sigma**2 / 2
 
     def below(end: float, shift: float = 0.0) -> float:
+        """Return the share below ``end``, weighted with exp(shift / sigma**2 * ln x)."""
         return math.erfc((middle + shift - math.log(end)) / (sigma * math.sqrt(2))) / 2
 
     low, high = float(law.min), float(law.max or MOST_TOKENS)

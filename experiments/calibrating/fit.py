@@ -114,6 +114,7 @@ class Target:
         steps: list[tuple[int, list[int], tuple[tuple[int, int], ...]]] = []
 
         def reads(shape: Shape, windows: Sequence[int | None]) -> list[int]:
+            """Return the positions that a shape attends to, one sum for each window."""
             longest = max(shape.contexts, default=0)
             most = [window or longest for window in windows]
             return [sum(min(context, each) for context in shape.contexts) for each in most]
@@ -160,6 +161,7 @@ def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fi
         )
 
     def calibration(logs: Floats, **more: object) -> Calibration:
+        """Return the calibration at a place of the search: logarithms of its parameters."""
         values = np.exp(logs)
         fields = dict(zip(_BOUNDS, values[: len(_BOUNDS)].tolist(), strict=True))
         # The last node is 1, so that gemm_flops is the efficiency of the largest step.
@@ -170,6 +172,7 @@ def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fi
     weights = np.array([PRIOR_WEIGHT] * len(_BOUNDS) + [CURVE_WEIGHT] * (len(nodes) - 1))
 
     def residuals(logs: Floats) -> Floats:
+        """Return relative errors of the fitted shapes, then the distance from the prior."""
         errors = seconds(calibration(logs)) / measured - 1.0
         return np.concatenate((errors[~held_out], weights * (logs - first)))
 

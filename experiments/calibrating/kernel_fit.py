@@ -198,6 +198,7 @@ def affine(rows: "DataFrame", axes: Axes) -> tuple[DecodeKernel, Callable[["Data
     )
 
     def predict(test: "DataFrame") -> Floats:
+        """Return seconds of the kernel at each row of a table."""
         where = {
             "sequences": test.batch_size.to_numpy(),
             "kv_heads": test.num_key_value_heads.to_numpy(),
@@ -262,6 +263,7 @@ def all_reduce_surface(custom: "DataFrame | None", nccl: "DataFrame") -> tuple[S
     seconds = rows.latency.to_numpy(float) * 1e-3
 
     def table(nodes: list[float]) -> Surface:
+        """Return the surface through those message sizes, bytes."""
         chosen = rows[rows.message_size.isin(nodes)].sort_values(["num_gpus", "message_size"])
         values = tuple((chosen.latency * 1e-3).tolist())
         return Surface(axes={"ranks": ranks, "bytes": tuple(nodes)}, values=values)

@@ -120,6 +120,7 @@ def _measure(study: KvCacheStudy, decoder: "Decoder", prompt_tokens: int, cached
         start_s = time.perf_counter()
 
         def on_token(times: list[float] = times, start_s: float = start_s) -> None:
+            """Note when a token was there, seconds from the start."""
             if decoder.device.type == "cuda":
                 torch.cuda.synchronize(decoder.device)
             times.append(time.perf_counter() - start_s)

@@ -73,6 +73,7 @@ class Guard:
         scope[VIEWER] = self._viewer(request)
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
+            """Send a message, the headers of this page with its beginning."""
             if message["type"] == "http.response.start":
                 own = [(key.lower().encode(), text.encode()) for key, text in HEADERS.items()]
                 message["headers"] = [*message.get("headers", []), *own]

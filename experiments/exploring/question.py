@@ -70,6 +70,7 @@ class Question:
         """Begin one seed of a setting and of its baseline; tell whether one was begun again."""
 
         async def simulated() -> bool:
+            """Run the seed of both; tell whether one of them had to be begun again."""
             pair = (*runs[place : place + 1], *others[place : place + 1])
             return any([await self.workers.run(each, self.viewer) for each in pair])
 

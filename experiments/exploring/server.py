@@ -170,6 +170,7 @@ def application(explorer: Explorer, token: str, port: int) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        """Start the workers, and end them with the server."""
         ready = asyncio.create_task(explorer.get_ready())
         try:
             yield

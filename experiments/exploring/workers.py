@@ -108,6 +108,7 @@ class Workers:
         begun = self._under_way[run.path] = asyncio.ensure_future(self._simulated(run))
 
         def ended(done: asyncio.Future[bool]) -> None:
+            """Forget the run and give the turn back."""
             del self._under_way[run.path]
             abandoned(run).unlink(missing_ok=True)
             self._turns.give(viewer)
@@ -160,6 +161,7 @@ def bounded(run: Run, most_cpu_s: float, own: tuple[Plugin, ...] = ()) -> None:
     began_s, gone = time.process_time(), abandoned(run)
 
     def look(_: int, frame: FrameType | None) -> None:
+        """Stop the run where it may be stopped. Raises RunError."""
         if not _may_stop(frame):
             return  # until the next look
         if time.process_time() - began_s >= most_cpu_s:
@@ -202,6 +204,7 @@ def _leave_with_server() -> None:
     assert server is not None  # this is a worker
 
     def watch() -> None:
+        """Wait for the server to end."""
         server.join()
         os._exit(0)
 

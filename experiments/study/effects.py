@@ -5,13 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 
 from experiments.study.document import Loaded, Study
-from experiments.study.errors import Problem
+from experiments.study.errors import Problem, show
 from experiments.study.grid import Setting
 from experiments.study.pools import by_pool
+from hardware.links.exchange import GATHERED
+from hardware.memory.host_link import HostLink
 from model.dataclass import dataclass
+from sim.measuring.slo import Slo, request_limits
 from sim.plugins import is_own
 from sim.settings.cluster_config import ClusterConfig
 from sim.settings.engine_config import EngineConfig
+from sim.settings.offloading_config import OffloadingConfig
 from sim.settings.registry import policy
 
 _OF_POOL = re.compile(r"cluster\.pools\[(\d+)\]\.")
@@ -27,13 +31,17 @@ class Condition:
     decider: str
     fits: Callable[[object], bool]
     """Of the decider's value: whether the key then has an effect."""
+    beside: str | None = None
+    """A key of the study that gives it an effect as well, if it has any value."""
 
     def holds(self, study: Study) -> bool:
         """Tell whether the key has an effect at one point, or in one pool of it."""
-        return any(map(self.fits, _decided(study, self.decider)))
+        return self.holds_in(study, None)
 
     def holds_in(self, study: Study, pool: int | None) -> bool:
         """The same of one pool, by its place; None is any of them."""
+        if self.beside is not None and _decided(study, self.beside) != [None]:
+            return True
         decided = _decided(study, self.decider)
         return any(map(self.fits, decided if pool is None else decided[pool : pool + 1]))
 
@@ -44,22 +52,30 @@ class Condition:
     def reason(self, studies: Sequence[Study]) -> str:
         """Return ``engine.order: fcfs``, or every value that the decider has at these points."""
         decided = dict.fromkeys(
-            str(value) for study in studies for value in _decided(study, self.decider)
+            _said(value) for study in studies for value in _decided(study, self.decider)
         )
         return f"{self.decider}: {' or '.join(decided)}"
+
+
+def _said(value: object) -> str:
+    """A value in a message; of an slo, its limits."""
+    if not isinstance(value, Slo):
+        return show(value)
+    return ", ".join(value.model_dump(exclude_none=True, exclude={"attainment"})) or "no limits"
 
 
 def _decided(study: Study, key: str) -> list[object]:
     """The value of a key, in each pool if it is one of theirs."""
     if key == "cluster.replicas":
         return [study.cluster.engines]
+    if key == "cluster.data_parallel_size":
+        return [pool.data_parallel_size for pool in study.cluster.all_pools]
     if not key.startswith("engine."):
-        return [reduce(getattr, key.split("."), study)]
+        return [reduce(lambda part, name: getattr(part, name, None), key.split("."), study)]
     return [getattr(alone.engine, key.removeprefix("engine.")) for _, alone in by_pool(study)]
 
 
-def _engine(key: str) -> Condition:
-    default = EngineConfig.model_fields[key].default
+def _engine(key: str, default: object) -> Condition:
     return Condition(f"engine.{key}", default, "engine.scheduler", fits=_reads(key))
 
 
@@ -76,11 +92,35 @@ def _cuts_prompts(name: object) -> bool:
     return policy(str(name)).cuts_prompts
 
 
+def _is_there(value: object) -> bool:
+    return value is not None
+
+
+def _is_several(count: object) -> bool:
+    return count != 1
+
+
+def _limits_requests(slo: object) -> bool:
+    return isinstance(slo, Slo) and bool(request_limits(slo))
+
+
 CONDITIONS = (
     Condition("workload.priorities", None, "engine.order", _may_look_at_priorities),
-    _engine("batch_timeout_s"),
-    _engine("long_prefill_token_threshold"),
+    _engine("batch_timeout_s", EngineConfig.model_fields["batch_timeout_s"].default),
+    _engine("long_prefill_token_threshold", 0),
+    _engine("long_prefill_limits_alone", True),
+    _engine("scheduler_reserve_full_isl", False),
     Condition("engine.async_scheduling", False, "engine.scheduler", _cuts_prompts),
+    Condition("engine.host_link", HostLink(), "engine.kv_offloading_size", _is_there),
+    Condition(
+        "engine.kv_connector_extra_config",
+        OffloadingConfig(),
+        "engine.kv_offloading_size",
+        _is_there,
+        beside="cluster.kv_store",
+    ),
+    Condition("engine.all2all_backend", GATHERED, "cluster.data_parallel_size", _is_several),
+    Condition("slo.attainment", Slo.model_fields["attainment"].default, "slo", _limits_requests),
     Condition(
         "cluster.router",
         ClusterConfig.model_fields["router"].default,

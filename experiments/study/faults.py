@@ -215,6 +215,7 @@ def by_line(problems: Iterable[Problem]) -> list[Problem]:
     """Sort problems by their line in the file; those of options go first."""
 
     def line(problem: Problem) -> int:
+        """Return the line of a problem; 0 for one of an option."""
         _, _, number = problem.where.rpartition(":")
         return int(number) if number.isdecimal() else 0
 

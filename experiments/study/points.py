@@ -270,6 +270,7 @@ def _build(
     sources: dict[str, None] = {}
 
     def fails(number: int, error: ValueError) -> None:
+        """Note what only building a point shows; what is alike at several is told once."""
         where = faults.where_named(loaded, settings[number - 1], str(error))
         # Ledgers differ from point to point; what does not fit is told once.
         alike = (where, str(error).split("\n", 1)[0])

@@ -198,6 +198,7 @@ def _token_gaps(
         end_s = np.nanmax(result.requests["finish_s"][asked])
 
     def sample() -> Iterator[tuple[Floats, Ints]]:
+        """Give the gaps of asked requests in blocks: seconds, and how often each."""
         for gaps in token_gaps(result):
             inside = (gaps.end_s >= begin_s) & (gaps.end_s <= end_s)
             yield gaps.gap_s[inside], gaps.weight[inside]

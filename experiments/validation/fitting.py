@@ -111,6 +111,7 @@ def fit_constants(
     rows: list[str] = []
 
     def residuals(logs: Floats) -> Floats:
+        """Return errors of the measured figures, and behind them the distance from the prior."""
         found = _residuals(tasks, dict(zip(names, np.exp(logs).tolist(), strict=True)), jobs)
         if not rows:
             rows.extend(found)
@@ -160,6 +161,7 @@ def _descended(
     """
 
     def derivatives(at: Floats, current: Floats) -> Floats:
+        """Return the Jacobian by one-sided differences, shape (residuals, constants)."""
         columns = []
         for place in range(len(at)):
             moved = at.copy()

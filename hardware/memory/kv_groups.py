@@ -213,6 +213,7 @@ def _kinds(
     found: dict[tuple[int, KvGroup], tuple[int, ...]] = {}
 
     def add(places: tuple[int, ...], page_bytes: int, group: KvGroup) -> None:
+        """Put layers to those that keep the same; ``places`` are theirs in the model."""
         found[page_bytes, group] = _joined(found.get((page_bytes, group), ()), places)
 
     for cache, layers in _entries(spec).items():

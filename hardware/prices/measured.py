@@ -164,6 +164,7 @@ class Measured:
         launch_s, _, _ = table.of_batches(np.array([1]), *_heads(kernel))
 
         def share_of(tokens: Floats, positions: Floats) -> Floats:
+            """Return the share of the peak that chunks of ``tokens`` behind ``positions`` reach."""
             if kernel.kind in self.kernels.mixers:
                 surface = nearest(self.kernels.mixers[kernel.kind].prefill, numbers)
                 return surface(rows=tokens, positions=positions, heads=kernel.heads)

@@ -181,6 +181,7 @@ class StepCost:
         self._check(int(token_rows.max(initial=0)), int(sequence_rows.max(initial=0)))
 
         def summed(table: Floats, at: Ints) -> float:
+            """Add up a table of work by rows, each step as often as it is repeated."""
             return float(np.repeat(table[at], counts).sum())
 
         flops = summed(self.token_work[0], token_rows)

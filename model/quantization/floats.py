@@ -183,6 +183,7 @@ def _mixed(keys: _ModelOpt) -> Choice:
     base = all_but(FP8_BLOCKS if keys.weight_block_size else FP8_TENSOR, ())
 
     def choose(name: str) -> Scheme | None:
+        """Return how a module is stored; None in the precision of the model."""
         if name != LM_HEAD and left_out(name):
             return None
         found = next((scheme for matches, scheme in tests if matches(name)), None)

@@ -76,6 +76,7 @@ def compressed_tensors(section: Section) -> Said:
         by_class += [scheme] if LINEAR in group.targets else []
 
     def choose(name: str) -> Scheme | None:
+        """Return how a module is stored; None in the precision of the model."""
         if ignored(name):
             return None
         for matches, scheme in by_name:
@@ -173,6 +174,7 @@ def quark(section: Section) -> Said:
     usual = _quark_scheme(keys.global_quant_config) if keys.global_quant_config else None
 
     def choose(name: str) -> Scheme | None:
+        """Return how a module is stored; None in the precision of the model."""
         if name == LM_HEAD or skipped(name):
             return None
         return next((scheme for matches, scheme in special if matches(name)), usual)

@@ -80,6 +80,7 @@ def gptq(section: Section) -> Said:
                     ) if only else None  # fmt: skip
 
     def choose(name: str) -> Scheme | None:
+        """Return how a module is stored; None in the precision of the model. Raises ValueError."""
         if name == LM_HEAD and not keys.lm_head:
             return None
         bits, group, order, sym = keys.bits, keys.group_size, keys.desc_act, keys.sym
@@ -128,6 +129,7 @@ def auto_round(section: Section) -> Said:
     special = [(any_of([name]), value) for name, value in (keys.extra_config or {}).items()]
 
     def choose(name: str) -> Scheme | None:
+        """Return how a module is stored; None in the precision of the model. Raises ValueError."""
         bits, group, sym, told = keys.bits, keys.group_size, keys.sym, False
         for matches, value in special:
             if matches(name):

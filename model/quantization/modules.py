@@ -129,6 +129,7 @@ def any_of(entries: Iterable[str], *, inside: bool = False) -> Matches:
     expression = _compiled(patterns)
 
     def matches(name: str) -> bool:
+        """Tell whether an entry means a module, by its full name."""
         # vLLM asks this of all experts of a layer at once, not of the matrices of one.
         of_layer = EXPERT.split(name)[0] + "experts" if plain and EXPERT.search(name) else name
         if any(entry in of_layer for entry in plain) or not whole.isdisjoint(_runs(name)):

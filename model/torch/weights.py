@@ -237,6 +237,7 @@ def _check_names(
     left_out = tuple(f"{layers}.{index}." for index in range(num_layers, spec.num_layers))
 
     def explained(name: str) -> bool:
+        """Tell whether a tensor is read, tied, of a layer left out, or known to be of no use."""
         if name in wanted or name.endswith(SKIPPED_ENDINGS):
             return True
         if name == "lm_head.weight":

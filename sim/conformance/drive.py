@@ -65,6 +65,7 @@ class _Drive:
         self.most = 50 * (tokens + 100)
 
     def run(self) -> list[Step]:
+        """Return what was computed, step by step. Raises ConformanceError."""
         tick, scheduler, watch = 0, self.scheduler, self.watch
         while True:
             self._arrive(tick)

@@ -223,6 +223,7 @@ class Reference:
         """As vLLM v1's loop over running requests, and then over waiting ones."""
 
         def left() -> int:
+            """Return the tokens of the step's budget that nobody has yet."""
             taken = len(plan.decodes) + sum(tokens for _, tokens, _ in plan.chunks)
             return self.told.token_budget - taken
 

@@ -54,9 +54,11 @@ class _Live:
         self.requests: dict[int, int] = {}
 
     def outstanding_tokens(self) -> int:
+        """Return the tokens of all requests here."""
         return sum(self.requests.values())
 
     def unsettled(self) -> bool:
+        """Tell whether a step is under way that ``outstanding_tokens`` does not count: never."""
         return False
 
 
@@ -71,6 +73,7 @@ class _Seen:
         self.read(0.0)
 
     def cached_tokens(self, text: list[tuple[int, int]], tokens: int) -> list[int]:
+        """Return how many of a prompt's tokens each replica has, whole blocks."""
         luck = Random(f"{self._traffic.number} caches {self._traffic.caches} {text} {tokens}")
         most = max((end for _, end in text), default=0)
         return [
@@ -79,9 +82,11 @@ class _Seen:
         ]
 
     def tokens_on(self, number: int, text: list[tuple[int, int]], tokens: int) -> int:
+        """Return the same of one replica."""
         return self.cached_tokens(text, tokens)[number]
 
     def read(self, now_s: float) -> None:
+        """Draw the metrics that a router collects at ``now_s``."""
         luck = Random(f"{self._traffic.number} metrics {self._traffic.caches} {now_s}")
         numbers = range(self._traffic.replicas)
         self.running = [luck.randint(0, 8) for _ in numbers]
@@ -89,6 +94,7 @@ class _Seen:
         self.kv_use = [luck.random() for _ in numbers]
 
     def age_s(self, now_s: float) -> float:
+        """Return how old the metrics are, seconds."""
         return 0.0
 
 

@@ -36,6 +36,7 @@ def by_replica(result: Result, window: Window) -> dict[str, npt.NDArray[np.float
     owner = requests["replica"][begun]
 
     def total(name: str) -> npt.NDArray[np.float64]:
+        """Sum a column of requests for each replica."""
         return np.bincount(owner, requests[name][begun], count).astype(np.float64)
 
     asked, cached = total("prompt_tokens"), total("cached_tokens")

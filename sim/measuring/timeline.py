@@ -50,6 +50,7 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
     accepted = np.asarray(result.requests["status"]) != REJECTED
 
     def integral(times: Floats) -> Floats:
+        """Return the integral of how many passed ``times``, at each edge."""
         return _count_integral(times[accepted & ~np.isnan(times)], edges)
 
     given_up = result.requests["timed_out_s"]

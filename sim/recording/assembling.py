@@ -46,9 +46,11 @@ def result_of(
     short = all(log.step_end_s.in_memory() for log in logs)
 
     def column(tapes: Iterable[Tape], kind: npt.DTypeLike) -> Column | Tape:
+        """Join the pieces of one column, in memory where the steps are few."""
         return joined(tapes, kind).array() if short else joined(tapes, kind)
 
     def times(name: str) -> Column | Tape:
+        """Join a column of times of all replicas, seconds."""
         return column((getattr(log, name) for log in logs), np.float64)
 
     first_steps = accumulate((len(log.step_end_s) for log in logs[:-1]), initial=0)

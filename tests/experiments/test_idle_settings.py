@@ -24,6 +24,18 @@ IDLE = {
         "engine.long_prefill_token_threshold has no effect with engine.scheduler: static",
         "engine.scheduler=chunked_prefill",
     ),
+    "engine.scheduler_reserve_full_isl=true": (
+        "engine.scheduler_reserve_full_isl has no effect with engine.scheduler: static",
+        "engine.scheduler=chunked_prefill",
+    ),
+    "engine.host_link={bytes_per_s: 1.0e+9}": (
+        "engine.host_link has no effect with engine.kv_offloading_size: null",
+        "engine.kv_offloading_size=1",
+    ),
+    "slo={ttft_p99_s: 1, attainment: 0.9}": (
+        "slo.attainment has no effect with slo: ttft_p99_s",
+        "slo.tpot_s=1",
+    ),
     "cluster.router=random": (
         "cluster.router has no effect with cluster.replicas: 1",
         "cluster.replicas=2",
@@ -41,6 +53,19 @@ def test_what_has_no_effect_is_told(setting: str, told: tuple[str, str], tmp_pat
     start = ("engine.scheduler=static",) if "static" in note else ()
     assert note in plan_of(tmp_path, *start, setting).notes
     assert not [one for one in plan_of(tmp_path, setting, remedy).notes if "no effect" in one]
+
+
+def test_keys_of_tiers_and_of_ranks_that_are_not_there(tmp_path: Path) -> None:
+    config, backend = "engine.kv_connector_extra_config", "engine.all2all_backend"
+    settings = (f"{config}.eviction_policy=arc", f"{backend}=deepep_low_latency")
+    told = [note for note in plan_of(tmp_path, *settings).notes if "no effect" in note]
+    assert told == [
+        f"{config} has no effect with engine.kv_offloading_size: null",
+        f"{backend} has no effect with cluster.data_parallel_size: 1",
+    ]
+    store = "cluster.kv_store={size_gib: 1, bandwidth_gb_s: 1}"
+    plan = plan_of(tmp_path, f"{config}.blocks_per_chunk=2", store)
+    assert not [note for note in plan.notes if "no effect" in note]
 
 
 def test_a_resolved_study_is_not_blamed_for_its_defaults(tmp_path: Path) -> None:

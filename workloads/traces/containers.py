@@ -124,6 +124,7 @@ class _Lines:
         self._reader = reader
 
     def read(self, count: int) -> bytes:
+        """Read at most ``count`` bytes."""
         data: bytes = self._reader.read(count)
         return data.replace(b"\r", b"\n")
 

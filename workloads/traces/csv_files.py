@@ -121,6 +121,7 @@ class _Watched:
         self.closed = False
 
     def read(self, count: int = -1) -> bytes:
+        """Read at most ``count`` bytes, and look for ``0x``, also across two reads."""
         data = self._reader.read(count)
         if not self.doubtful and (b"x" in data or b"X" in data):  # a quick look at most files
             seen = (self._last + data).lower()
@@ -129,6 +130,7 @@ class _Watched:
         return data
 
     def close(self) -> None:
+        """Say that Arrow has read to the end; the file is closed by who opened it."""
         self.closed = True
 
 

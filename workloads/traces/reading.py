@@ -122,6 +122,7 @@ class _Reading:
     identities: dict[str, str]
 
     def recorded(self, ids: str | None, block_tokens: int | None, by_time: bool) -> Recorded:
+        """Return the requests, and what has to be told of how they were read."""
         notes: list[str] = []
         prompts, outputs = (
             self._clipped(self.column(name), notes) for name in (self.form.prompt, self.form.output)

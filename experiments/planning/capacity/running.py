@@ -93,6 +93,7 @@ def run_capacity(
     ]
 
     def find(trials: Trials) -> tuple[Answer, ...]:
+        """Search every point in turn; later ones are expected to take as many runs."""
         answers: list[Answer] = []
         for point in plan.points:
             each = trials.runs / len(answers) if answers else EXPECTED_RUNS
@@ -101,6 +102,7 @@ def run_capacity(
         return tuple(answers)
 
     def write(answers: Sequence[Answer], folder: Path) -> None:
+        """Write tables and pages into a folder."""
         pages.write(plan, answers, folder, figures=figures)
 
     answers, trials = search_in_folder(

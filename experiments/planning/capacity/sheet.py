@@ -85,6 +85,7 @@ def _best(found: Sequence[Found]) -> int:
     """The point that holds most; of replicas the one that needs fewest."""
 
     def worth(one: Found) -> float:
+        """Return what more is better of; -inf where nothing keeps the SLO."""
         if isinstance(one.found, Smallest):
             return -math.inf if one.found.replicas is None else -one.found.replicas
         return -math.inf if one.found.outcome == "never" else one.found.value

@@ -103,9 +103,11 @@ def run_plan(
     ]
 
     def find(trials: Trials) -> PlanFound:
+        """Search, with the processes that there are."""
         return Finder(plan, trials, shared_by(executor.jobs), told).run()
 
     def write(found: PlanFound, folder: Path) -> None:
+        """Write tables and pages into a folder."""
         pages.write(found, folder, figures=figures)
 
     return search_in_folder(

@@ -26,6 +26,7 @@ def runs_at(capacity_per_s: float, run_s: float) -> list[dict[str, Any]]:
     """Open loops at shares of the capacity, and closed ones, all of about the same length."""
 
     def count(load: float) -> int:
+        """Return requests of a run at a share of the capacity."""
         return max(8, round(load * capacity_per_s * run_s))
 
     return [

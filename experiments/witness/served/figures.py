@@ -59,6 +59,7 @@ def occupancy(columns: Mapping[str, Floats], at_s: Floats) -> tuple[Floats, Floa
     """Requests that run and that wait at some times. Who was preempted counts as running."""
 
     def before(name: str) -> Floats:
+        """Return how many passed that mark by each time, shape of ``at_s``."""
         return np.searchsorted(np.sort(columns[name]), at_s, side="right").astype(float)
 
     started = before("first_scheduled_s")

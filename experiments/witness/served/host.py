@@ -105,6 +105,7 @@ def _with_busy(idle: HostTimes, churns: Sequence[Phase], churn: Churn) -> HostTi
     wanted = float(np.mean([np.mean(one["tpot_s"]) for one in churns]))
 
     def off_s(seconds: float) -> float:
+        """Return predicted less measured TPOT if a request takes that many seconds."""
         found = replace(idle, engine_request_s=seconds)
         return float(np.mean([churn(found, one) for one in churns])) - wanted
 

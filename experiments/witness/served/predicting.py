@@ -95,9 +95,11 @@ def host_of(data: Data, calibration: Calibration) -> HostTimes:
     price = scenario_of(data, calibration).pool.price
 
     def step_s(decodes: int, context: int, chunks: Sequence[tuple[int, int]]) -> float:
+        """Return seconds of one step; ``context`` tokens behind each decode."""
         return float(price.step_s(decodes, [decodes * context], chunks))
 
     def churn(times: HostTimes, phase: Data) -> float:
+        """Return the mean TPOT of a phase of streams that follow each other, seconds."""
         count, each = phase["requests"], phase["tokens"] // phase["requests"]
         rows = Drawn(np.arange(count), np.full(count, phase["prompt"]), np.full(count, each))
         scenario = scenario_of(data, with_host(calibration, times, of_light(times)))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import reduce
 
 from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem, show
@@ -71,7 +70,10 @@ def _decided(study: Study, key: str) -> list[object]:
     if key == "cluster.data_parallel_size":
         return [pool.data_parallel_size for pool in study.cluster.all_pools]
     if not key.startswith("engine."):
-        return [reduce(lambda part, name: getattr(part, name, None), key.split("."), study)]
+        value: object = study
+        for name in key.split("."):
+            value = getattr(value, name, None)
+        return [value]
     return [getattr(alone.engine, key.removeprefix("engine.")) for _, alone in by_pool(study)]
 
 

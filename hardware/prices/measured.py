@@ -120,10 +120,10 @@ class Measured:
         own = kernel.kind in self.kernels.mixers
         if kernel.heads > kernel.kv_heads:
             one = self.calibration.attention_decode_bytes
-            measured = self.kernels.gpu
-            waves = share_of_waves(sequences, kernel.kv_heads, measured, one)
-            reached = reached * (one if own else waves)
-            if numbers.kv_bytes < 2.0 and not own and not self._reads_fp8:
+            flash = not own and not self._of_tensorrt
+            waves = share_of_waves(sequences, kernel.kv_heads, self.kernels.gpu, one)
+            reached = reached * (waves if flash else one)
+            if numbers.kv_bytes < 2.0 and flash:
                 reached = reached * self.calibration.attention_decode_small_cache
         per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)
         starts = layers * (1.0 if own else self.calibration.attention_decode_start)
@@ -182,9 +182,9 @@ class Measured:
         return chunks if kernel.position_numbers else StateChunks(chunks)
 
     @property
-    def _reads_fp8(self) -> bool:
-        """Whether attention computes with a cache in fp8 as it is, as TensorRT-LLM's kernels for
-        Blackwell do: the constant is of those of Hopper (FlashAttention 3)."""
+    def _of_tensorrt(self) -> bool:
+        """Whether attention is TensorRT-LLM's, whose kernels for Blackwell deal their work
+        otherwise, and compute with a cache in fp8 as it is. Constants are of FlashAttention."""
         return int(self.gpu.compute_capability or 0) == DATA_CENTER_BLACKWELL
 
     def _decode_table(self, kernel: Kernel, share: Share) -> DecodeKernel:

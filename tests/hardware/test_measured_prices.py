@@ -8,7 +8,7 @@ import pytest
 
 from hardware.calibration import Calibration, load_calibration
 from hardware.calibration_file import save_calibration
-from hardware.gpu import load_gpu
+from hardware.gpu import Gpu, load_gpu
 from hardware.prices.kernels import WIDENING, Kernels, nearest
 from hardware.prices.measured import Measured
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels
@@ -89,9 +89,9 @@ def test_decode_attention_is_a_line_above_a_floor() -> None:
     np.testing.assert_allclose(attention_s(40_000), layers * (1e-5 + 40_000 * position_s))
 
 
-def price_of(calibration: Calibration, sequences: int) -> StepCost:
+def price_of(calibration: Calibration, sequences: int, gpu: Gpu = GPU) -> StepCost:
     setup = StepSetup(
-        spec=load_spec("llama-3-8b"), gpu=GPU, precision=PLAIN, calibration=calibration,
+        spec=load_spec("llama-3-8b"), gpu=gpu, precision=PLAIN, calibration=calibration,
         max_tokens=sequences, max_seqs=sequences,
     )  # fmt: skip
     return step_cost(setup)
@@ -127,13 +127,16 @@ def test_the_last_wave_of_tiles_counts_for_less_the_more_there_are() -> None:
 def test_a_large_batch_reads_its_cache_nearly_as_fast_as_tables_do() -> None:
     slow = MEASURED.model_copy(update={"attention_decode_bytes": 0.5})
 
-    def reading_s(calibration: Calibration, sequences: int) -> float:
-        price = price_of(calibration, sequences)
+    def reading_s(calibration: Calibration, sequences: int, gpu: Gpu = GPU) -> float:
+        price = price_of(calibration, sequences, gpu)
         return price.step_s(sequences, 80_000_000, ()) - price.step_s(sequences, 40_000_000, ())
 
     waves = 128 * 8 / 108
     few, many = (reading_s(slow, n) / reading_s(MEASURED, n) for n in (8, 128))
     np.testing.assert_allclose([few, many], [2.0, (waves + 1) / waves])
+    of_tensorrt = load_gpu("b200-sxm")
+    apart = reading_s(slow, 128, of_tensorrt) / reading_s(MEASURED, 128, of_tensorrt)
+    np.testing.assert_allclose(apart, 2.0)
 
 
 def test_more_heads_than_measured_count_as_more_sequences() -> None:

@@ -24,19 +24,21 @@ class Reached(Scratch):
         self._last_s = math.nan if requests.waits else float(requests.arrival_s[-1])
         self._reached_s = 0.0
         self._noted_s = time.monotonic()
+        self._noted = False
 
     def keep(self, values: Column) -> Piece:
         """Write a column down, and how far its times reach."""
         if values.dtype == np.float64 and len(values):
             self._reached_s = max(self._reached_s, float(values[-1]))
             if time.monotonic() - self._noted_s > PAUSE_S:
-                self._noted_s = time.monotonic()
+                self._noted_s, self._noted = time.monotonic(), True
                 self._path.write_text(f"{self._reached_s} {self._last_s}", encoding="ascii")
         return super().keep(values)
 
     def forget(self) -> None:
         """Remove the note."""
-        self._path.unlink(missing_ok=True)
+        if self._noted:
+            self._path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

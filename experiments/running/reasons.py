@@ -109,4 +109,6 @@ def _pooled(runs: Sequence[Run]) -> dict[str, npt.NDArray[np.float64]]:
         kept = measured == 1
         for name, values in columns:
             found[name].append(values[kept])
+    if len(runs) == 1:
+        return {name: values for name, (values,) in found.items()}
     return {name: np.concatenate(pieces) for name, pieces in found.items()}

@@ -64,14 +64,14 @@ def pass_cost(setup: StepSetup, rows: Collection[int]) -> PassCost:
     wide = replace(setup, max_seqs=setup.max_seqs * most_rows)
     group, prices, sampled = setup.group, setup.prices, min(setup.max_tokens, wide.max_seqs)
     tokens, logits = np.arange(setup.max_tokens + 1.0), np.arange(sampled + 1.0)
-    of_tokens, of_logits = group.token_operators(tokens), group.sequence_operators(logits)
+    (of_tokens, operators_s), of_logits = setup.of_tokens(), group.sequence_operators(logits)
     logits_s = prices.operators_s(of_logits, 0)
     if setup.drawing_s is not None:
         logits_s = logits_s + setup.drawing_s[: sampled + 1]
     if setup.tp > 1:
         logits_s = logits_s + gather_s(group, prices, logits)
     chunks, together = chunk_cost(group, prices), wide.together()
-    token_s = [0.0] * len(tokens) if together else wide.token_s(of_tokens).tolist()
+    token_s = [0.0] * len(tokens) if together else wide.token_s(operators_s).tolist()
     tables = (setup.overhead_s, chunks.launch_s, token_s, [0.0] * (setup.max_seqs + 1))
     of_rows = {
         each: StepPrices(

@@ -1,6 +1,7 @@
 """From a model, its GPUs and an engine's limits to the tables that price every step."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from model.dataclass import dataclass
 from model.dealing import experts_among
 from model.operators import Operator
 from model.precision import Precision
+from model.same import Same
 from model.spec import DecoderSpec
 from model.stages import Stage
 
@@ -35,6 +37,8 @@ Floats = npt.NDArray[np.float64]
 
 MOST_TABULATED = 2**22
 """Tokens or sequences of one step: their tables take a gigabyte then."""
+KEPT_TABLES = 4
+"""Of operators by tokens, which points of a sweep share; a megabyte each with 8,192 tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,10 +115,21 @@ class StepSetup:
         drawn_s = 0.0 if self.drawing_s is None else self.drawing_s
         return bare_s + self.host_sequence_s * np.arange(self.max_seqs + 1.0) + drawn_s
 
-    def token_s(self, operators: list[Operator]) -> Floats:
-        """Seconds by tokens of the step, from 0: what the GPUs spend on them, attention apart."""
+    def of_tokens(self) -> tuple[list[Operator], Floats]:
+        """Operators by tokens of the step, from 0, and their seconds: setups of other seats share
+        them."""
+        return _of_tokens(
+            self.spec, Same(self.gpu), Same(self.calibration), tp=self.tp,
+            precision=self.precision, fused=self.fused, max_tokens=self.max_tokens,
+            enable_expert_parallel=self.enable_expert_parallel, ranks=self.ranks, stage=self.stage,
+        )  # fmt: skip
+
+    def token_s(self, seconds: Floats) -> Floats:
+        """Seconds by tokens of the step, from 0: what the GPUs spend on them, attention apart.
+
+        ``seconds`` are those of their operators.
+        """
         group, prices, tokens = self.group, self.prices, np.arange(self.max_tokens + 1.0)
-        seconds = prices.operators_s(operators, group.spec.num_layers)
         if self.tp > 1:
             seconds = seconds + all_reduces_s(group, prices, tokens)
         if self._graphs and not self.enforce_eager:
@@ -172,10 +187,10 @@ def step_cost(setup: StepSetup) -> StepCost:
     """
     _check_limits(max_tokens=setup.max_tokens, max_seqs=setup.max_seqs)
     group, prices = setup.group, setup.prices
-    of_tokens = group.token_operators(np.arange(setup.max_tokens + 1.0))
+    of_tokens, operators_s = setup.of_tokens()
     of_sequences = group.sequence_operators(np.arange(setup.max_seqs + 1.0))
     bare_s, together = setup.bare_sequence_s(of_sequences), setup.together()
-    token_s = setup.token_s(of_tokens) if together is None else together.even_s
+    token_s = setup.token_s(operators_s) if together is None else together.even_s
     pieces = decode_pieces(group, prices, setup.max_seqs)
     with_chunks = beside(group, prices, setup.max_seqs)
     if setup.enforce_eager and setup.eager_s > 0:
@@ -197,6 +212,17 @@ def step_cost(setup: StepSetup) -> StepCost:
         bare_sequence_s=bare_s,
         together=together,
     )
+
+
+@lru_cache(maxsize=KEPT_TABLES)
+def _of_tokens(
+    spec: DecoderSpec, gpu: Same[Gpu], calibration: Same[Calibration], **rest: Any
+) -> tuple[list[Operator], Floats]:
+    setup = StepSetup(
+        spec=spec, gpu=gpu.value, calibration=calibration.value, max_seqs=1, **rest
+    )  # fmt: skip
+    operators = setup.group.token_operators(np.arange(setup.max_tokens + 1.0))
+    return operators, setup.prices.operators_s(operators, setup.group.spec.num_layers)
 
 
 def _check_limits(**limits: int) -> None:

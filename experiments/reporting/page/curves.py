@@ -1,8 +1,8 @@
 """What charts show of a point's requests: distributions, where time goes, the run over time."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -128,16 +128,18 @@ def _over_time(
     ttft = latency(columns, "ttft")[present]
     within = good(columns, slo or Slo())[present]
     tail = tails_of(slo)["ttft"] / 100
-    order = np.argsort(place, kind="stable")
-    bounds = np.searchsorted(place[order], np.arange(count + 1))
-    rate, tails, shares = [], [], []
-    for low, high in pairwise(bounds.tolist()):
-        rows = order[low:high]
-        rate.append(len(rows) / width_s / runs)
-        answered = ttft[rows][np.isfinite(ttft[rows])]
-        tails += quantiles_at(answered, [tail]) if len(answered) else [float("nan")]
-        shares.append(float(within[rows].mean()) if len(rows) else float("nan"))
-    return end_s, rate, tails, shares
+    came = np.bincount(place, minlength=count)
+    kept = np.bincount(place, within, count)
+    pairs = zip(kept.tolist(), came.tolist(), strict=True)
+    shares = [part / of if of else float("nan") for part, of in pairs]
+    answered = np.isfinite(ttft)
+    order = np.argsort(place[answered], kind="stable")
+    bounds = np.cumsum(np.bincount(place[answered], minlength=count))[:-1]
+    tails = [
+        quantiles_at(slice_s, [tail])[0] if len(slice_s) else float("nan")
+        for slice_s in np.split(ttft[answered][order], bounds)
+    ]
+    return end_s, (came / width_s / runs).tolist(), tails, shares
 
 
 def _bound(moments: Moments | None, end_s: float, count: int) -> dict[str, list[float]]:
@@ -145,14 +147,12 @@ def _bound(moments: Moments | None, end_s: float, count: int) -> dict[str, list[
     if moments is None or not end_s:
         return {}
     place = (moments.time_s // (end_s / count)).astype(np.int64)
-    pairs = sorted(zip(place.tolist(), moments.names, strict=True))
+    pairs, of = Counter(zip(place.tolist(), moments.names, strict=True)), Counter(place.tolist())
     found: dict[str, list[float]] = {}
-    for at, group in groupby(pairs, key=lambda pair: pair[0]):
-        names = [name for _, name in group]
-        for name in dict.fromkeys(names):
-            shares = found.setdefault(name, [0.0] * count)
-            if at < count:
-                shares[at] = names.count(name) / len(names)
+    for (at, name), times in sorted(pairs.items()):
+        shares = found.setdefault(name, [0.0] * count)
+        if at < count:
+            shares[at] = times / of[at]
     return {name: shares for name, shares in found.items() if any(shares)}
 
 

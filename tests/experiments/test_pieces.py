@@ -16,6 +16,7 @@ from experiments.running.pieces import (
 )
 from experiments.running.sweep import runs_of
 from experiments.study.document import read_raw
+from experiments.study.overrides import parse_overrides
 from experiments.study.points import prepare
 
 
@@ -40,6 +41,19 @@ def test_a_piece_is_read_as_it_was_simulated(
         assert read_piece(run.path).metrics["finished"] == 20
     run.path.write_bytes(run.path.read_bytes()[:-9])
     assert not is_whole(run.path)
+
+
+def test_a_piece_that_is_simulated_again_is_read_again(tmp_path: Path) -> None:
+    """What it tells is kept, but not longer than the file stays as it is."""
+    first, second = (
+        runs_of(prepare(read_raw(write_study(tmp_path), overrides)), tmp_path)[0]
+        for overrides in ([], parse_overrides(["workload.num_requests=30"]))
+    )
+    simulate_to(first.path, first.study, first.seed)
+    assert read_piece(first.path) is read_piece(first.path)
+    assert read_piece(first.path).metrics["finished"] == 20
+    simulate_to(first.path, second.study, second.seed)
+    assert read_piece(first.path).metrics["finished"] == 30
 
 
 def test_columns_come_back_as_they_were_packed() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.calibration import DATASHEET
+from hardware.engines.constants import engine_calibration
 from hardware.gpu import load_gpu
 from hardware.links.interconnect import all_gather_s, all_reduce_s
 from hardware.prices.lines import straight_pieces
@@ -307,3 +308,19 @@ def test_limits_below_one():
 def test_a_price_survives_pickling():
     price = pickle.loads(pickle.dumps(COSTS["worn"]))
     assert price.step_s(3, 50, [(7, 2)]) == COSTS["worn"].step_s(3, 50, [(7, 2)])
+
+
+def test_setups_that_differ_in_seats_share_what_tokens_take():
+    """What graphs replay differs, and is not shared."""
+    gpu = load_gpu("a100-80gb-sxm")
+    given_ = {"spec": load_spec("llama-3-8b"), "gpu": gpu, "precision": BF16, "max_tokens": 512}
+    few, many = (
+        StepSetup(**given_, calibration=engine_calibration("vllm-0.15", gpu), max_seqs=seats)
+        for seats in (8, 256)
+    )
+    assert few.of_tokens() is many.of_tokens()
+    assert replace(few, max_tokens=513).of_tokens() is not few.of_tokens()
+    assert replace(few, fused=False).of_tokens() is not few.of_tokens()
+    before = few.of_tokens()[1].copy()
+    assert step_cost(few).token_s[100] != step_cost(many).token_s[100]
+    assert (few.of_tokens()[1] == before).all()

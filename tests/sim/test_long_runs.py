@@ -175,12 +175,15 @@ def test_a_tape_reads_like_an_array(pieces: list[tuple[int, bool]], start: int, 
         column = np.append(column, values)
     assert len(tape) == len(column)
     assert tape[start:stop].tolist() == column[start:stop].tolist()
-    assert np.asarray(tape).tolist() == column.tolist()
+    assert np.asarray(tape).tolist() == tape.array().tolist() == column.tolist()
     assert np.asarray(joined([tape, tape], np.int64)).tolist() == [*column, *column]
 
 
-def test_a_tape_is_read_forwards_and_as_a_copy() -> None:
-    tape = Tape(np.int64, [np.arange(3)])
+def test_a_tape_is_read_forwards_and_as_a_copy_but_in_one_piece() -> None:
+    values = np.arange(3)
+    tape = Tape(np.int64, [values])
+    assert tape.array() is values
+    assert tape[:] is not values
     with pytest.raises(ValueError, match="slice step = -1, expected 1"):
         tape[::-1]
     with pytest.raises(ValueError, match="copy=None or True"):

@@ -104,7 +104,7 @@ class DraftTierEngine(DraftEngine, TierEngine):
         return True
 
     def still_needed(self, batch: dict) -> int:
-        """Blocks that those want whose prompts are under way, and for a step with drafts."""
+        """The same, and blocks for a step with drafts: of each, and of who would load."""
         whole = [
             entry["seq"] for entry in batch["rows"]
             if "admitted" in entry and entry["past"] + entry["tokens"] >= entry["seq"].target
@@ -112,30 +112,7 @@ class DraftTierEngine(DraftEngine, TierEngine):
         others = [seq for seq in self.running if seq.kv < seq.target and seq not in whole]
         others += [seq for seq in self.parked if seq.loads != "cancelled"]
         wants = [self.need(seq.target + self.step_tokens) - len(seq.held) for seq in others]
-        return sum(max(0, want) for want in wants)
-
-    def bring(self, seq: Seq, past: int, more: int, batch: dict) -> bool:
-        found = self.find(seq)
-        idle = [block for block in found if not block.holders]
-        free = self.free - len(idle) - (self.watermark if self.running else 0)
-        if self.whole_fits and self.need(seq.target) - len(found) > free:
-            return False
-        own = self.need(past + more) - len(found) + self.need(self.step_tokens)
-        if own + self.still_needed(batch) > free:
-            return False
-        for block in found:
-            block.holders += 1
-        for block in idle:
-            self.queue.remove(block)
-        seq.held, seq.kv, seq.loads = found, past, "loading"
-        if not seq.preemptions and not seq.status:
-            seq.cached = past
-        assert self.grow(seq, past + more, past)
-        self.waiting.remove(seq)
-        self.parked.append(seq)
-        seq.brought_to, seq.loading_s = past + more, seq.loading_s - self.now_s
-        self.fetch(seq, past, more)
-        return True
+        return self.need(self.step_tokens) + sum(max(0, want) for want in wants)
 
     def sure(self, found: list[Kept], end: int) -> tuple[list[Kept], int]:
         """The drafter reads what the target makes of the last chunk: it is computed again."""

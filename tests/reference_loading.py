@@ -43,18 +43,21 @@ class LoadingEngine(Engine):
         """Tokens that the GPU has."""
         return len(self.find(seq)) * self.size
 
+    def still_needed(self, batch: dict) -> int:
+        """Blocks that others want whose prompts are under way, before anybody may load."""
+        return sum(
+            self.need(other.target) - len(other.held)
+            for other in self.running + self.parked
+            if other.kv < other.target and other.loads != "cancelled"
+        )
+
     def bring(self, seq: Seq, past: int, more: int, batch: dict) -> bool:
         found = self.find(seq)
         idle = [block for block in found if not block.holders]
         free = self.free - len(idle) - (self.watermark if self.running else 0)
         if self.whole_fits and self.need(seq.target) - len(found) > free:
             return False
-        promised = sum(
-            self.need(other.target) - len(other.held)
-            for other in self.running + self.parked
-            if other.kv < other.target and other.loads != "cancelled"
-        )
-        if self.need(past + more) - len(found) + promised > free:
+        if self.need(past + more) - len(found) + self.still_needed(batch) > free:
             return False
         for block in found:
             block.holders += 1

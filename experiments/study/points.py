@@ -13,6 +13,7 @@ from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import SWEEPABLE, Setting, cell, expand, fill_missing, in_brief
 from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
+from experiments.study.pools import called
 from experiments.study.requests import requests_of, with_prefixes
 from experiments.study.schema import all_keys, value_at, without_misspelt
 from experiments.study.sections import as_written, losses
@@ -308,7 +309,7 @@ def _setup(pool: Pool) -> Setup:
     gpus = pool.tensor_parallel_size * pool.pipeline_parallel_size
     title = f"{pool.spec.name} on {gpus} x {pool.gpu.name}"
     if pool.name:
-        title = f"pool {pool.name}: {title}"
+        title = f"{called(pool.name)}: {title}"
     if pool.replicas > 1:
         what = "ranks" if pool.data_parallel_size == pool.replicas else "replicas"
         title += f", each of {pool.replicas} {what}"

@@ -1,5 +1,6 @@
 """A study with several pools as one study for each of them, in which it is alone."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -48,6 +49,11 @@ def _alone(study: Study, pool: PoolConfig) -> Study:
     return study.model_copy(
         update={"cluster": cluster, "engine": engine, "calibration": calibration}
     )
+
+
+def called(name: str) -> str:
+    """Return what a text calls a pool: ``pool fast``, and ``pool1`` of one without a name."""
+    return name if re.fullmatch(r"pool\d+", name) else f"pool {name}"
 
 
 @contextmanager

@@ -50,6 +50,14 @@ def test_pools_of_a_sweep_contradict_only_what_is_written(tmp_path: Path) -> Non
     assert "cluster.gpu: expected it in each pool" in problem.text
 
 
+def test_pools_without_names_are_called_by_their_numbers(tmp_path: Path) -> None:
+    pools = [{"gpu": "l4"}, {"gpu": "t4", "name": "slow"}]
+    found = plan_of(tmp_path, [{"cluster": {"pools": pools}}])
+    assert [each.title for each in found.setups] == [
+        "pool1: opt-125m on 1 x l4", "pool slow: opt-125m on 1 x t4",
+    ]  # fmt: skip
+
+
 REFUSED = {
     "a section without what the study says": (
         ["sweep=[{engine: {block_size: 8}}]"],

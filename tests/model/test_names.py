@@ -2,6 +2,7 @@
 
 import pytest
 
+from model.mixers.attention import Attention
 from model.ops import rank_weight_bytes
 from model.precision import precision
 from model.quantization.weights import PLAIN
@@ -304,6 +305,7 @@ def test_names_of_other_shapes_are_refused_without_a_hint(name: str) -> None:
         ("XiaomiMiMo/MiMo-V2-Flash", 9, 128, 39),
         ("poolside/Laguna-S-2.1", 12, 512, 36),
         ("poolside/Laguna-XS.2", 10, 512, 30),
+        ("stepfun-ai/Step-3.5-Flash", 12, 512, 33),
     ],
 )
 def test_as_many_layers_with_windows_as_published(
@@ -314,3 +316,13 @@ def test_as_many_layers_with_windows_as_published(
         reach = getattr(kind.mixer, "sliding_window", None)
         counts[reach] = counts.get(reach, 0) + len(kind.places)
     assert counts == {None: full, window: others}
+
+
+def test_layers_with_windows_have_more_heads_in_step() -> None:
+    # attention_other_setting of the published config.json of Step-3.5-Flash.
+    of_kind = {
+        kind.mixer.sliding_window: (kind.mixer.num_heads, kind.mixer.gate)
+        for kind in load_spec("stepfun-ai/Step-3.5-Flash").layers
+        if isinstance(kind.mixer, Attention)
+    }
+    assert of_kind == {None: (64, 1), 512: (96, 1)}

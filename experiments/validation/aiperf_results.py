@@ -26,6 +26,12 @@ ALIKE = "its prompts begin alike"
 """In the notes of a row whose client made prompts of prefixes, or turns of conversations."""
 PREFIXES = ("prefix_prompt", "shared_system_prompt_length", "user_context_prompt_length")
 """Keys of what prompts have in common (AIPerf's ``--prefix-prompt-length`` and its like)."""
+TOLD_ELSEWHERE = {"fixed_schedule": "schedule of its own", "user_centric_rate": "user-centric"}
+"""Keys of loads that a rate does not tell, and our words for them."""
+SMOOTHNESS = ("arrival_smoothness", "vllm_burstiness")
+"""Keys of the shape of gamma gaps."""
+TEXT = ("chat", "completions", "responses", "huggingface_generate")
+"""Kinds of endpoints that answer in text."""
 TO_MS = {
     "ms": 1.0, "milliseconds": 1.0, "s": 1e3, "sec": 1e3, "seconds": 1e3, "us": 1e-3,
     "microseconds": 1e-3, "ns": 1e-6, "nanoseconds": 1e-6,
@@ -46,15 +52,17 @@ def aiperf_row(result: Mapping[str, Any], path: Path, run_id: str) -> Row:
     """
     config = mapping(result, "input_config")
     concurrency, rate = (_asked(config, key) for key in ("concurrency", "request_rate"))
-    closed = bool(concurrency) and not rate
+    told = next((words for key, words in TOLD_ELSEWHERE.items() if found(config, key)), None)
+    closed = bool(concurrency) and not rate and told is None
     answered = count({"request_count": _average(result, "request_count")}, "request_count")
     failed = sum(count(one, "count") or 0 for one in _errors(result))
     row: Row = {
         "run_id": run_id,
         "workload": "AIPerf",
         "model": _model(config),
-        "engine": "vllm",
-        "arrival_process": "closed loop" if closed else _law(config),
+        "engine": _answers(config),
+        "arrival_process": "closed loop" if closed else told or _law(config),
+        "burstiness": next(filter(None, (_asked(config, key) for key in SMOOTHNESS)), None),
         "request_rate_rps": rate,
         "max_concurrency": concurrency,
         "n_requests": (answered + failed or None) if answered is not None else None,
@@ -86,6 +94,12 @@ def _law(config: Mapping[str, Any]) -> object:
     """How requests arrive; genai-perf's client sends them evenly where nobody asks otherwise."""
     said = found(config, "request_rate_mode") or found(config, "arrival_pattern")
     return said or ("constant" if found(config, "perf_analyzer") else None)
+
+
+def _answers(config: Mapping[str, Any]) -> str:
+    """vllm, or the work of an endpoint that does not answer in text."""
+    kind = mapping(config, "endpoint").get("type")
+    return str(kind) if kind and str(kind).lower() not in TEXT else "vllm"
 
 
 def _begin_alike(config: Mapping[str, Any]) -> bool:

@@ -130,6 +130,8 @@ def _no_length(what: str, spec: str | None, notes: list[str]) -> str:
 
 
 _DRAWN = ": requests are drawn from the description instead"
+_CHANGING = re.compile(r"ramp|incremental|schedule|replay|diurnal|centric")
+"""Of arrivals whose mean rate would be another load."""
 _COLD = re.compile(r"\bno warm-?ups?\b|\bcold[ -]starts? (?:is |are )?included\b|\bcold server\b")
 
 
@@ -255,4 +257,9 @@ def _process_notes(row: RunRow) -> list[str]:
         return ["arrivals: Poisson, for gamma without its burstiness"]
     if process in ("poisson", "gamma", "constant"):
         return []
+    if process is None and _CHANGING.search((row.arrival_process or "").lower()):
+        raise CannotPredictError(
+            f"arrival_process = {row.arrival_process!r}: a rate that changes is not told, expected "
+            "a per_request_file with the arrivals"
+        )
     return [f"arrivals: Poisson, for {row.arrival_process or 'an unnamed process'}"]

@@ -6,8 +6,6 @@ from experiments.validation.cells import switched_on
 from experiments.validation.rows import RunRow
 from model.spec import DecoderSpec
 
-SMALL_BUDGET = 1024
-"""Tokens of a step: so small a budget slowed a real 8B down by 6 to 14%."""
 LONG_PROMPT, MANY_RANKS = 4096, 8
 """Prompts and ranks whose large all-reduces take less in servers than NCCL takes alone."""
 
@@ -32,11 +30,6 @@ def not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
         notes.append(f"ep = {row.ep}: experts are dealt among the {gpus} GPUs of an engine instead")
     if row.cpu_offload is not None and switched_on(row.cpu_offload) is not False:
         notes.append(f"cpu_offload = {row.cpu_offload}: without it")
-    if (row.max_num_batched_tokens or SMALL_BUDGET + 1) <= SMALL_BUDGET:
-        notes.append(
-            f"max_num_batched_tokens = {row.max_num_batched_tokens}: what so small a budget costs "
-            "a server beyond its smaller steps (6 to 14%) is not modelled"
-        )
     hopper = re.search(r"h[12]00", row.gpu.lower()) is not None
     if hopper and (row.isl_mean or 0) >= LONG_PROMPT and (row.tp or 1) >= MANY_RANKS:
         notes.append(

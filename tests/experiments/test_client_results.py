@@ -1,5 +1,6 @@
 """Results of benchmark clients are predicted as they are, one or a folder of them."""
 
+import copy
 import gzip
 import json
 from pathlib import Path
@@ -171,6 +172,40 @@ def test_other_work_than_answers_is_refused(tmp_path: Path, backend: str) -> Non
     path = write(tmp_path / "bench.json", VLLM | {"backend": backend})
     (skipped,) = plan(read_table(path, {"gpu": "h100"})).skipped
     assert "is not modelled, expected vllm" in skipped.reason
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"loadgen": {"fixed_schedule": True, "concurrency": 16}}, "schedule of its own"),
+        ({"loadgen": {"user_centric_rate": 4.0}}, "user-centric"),
+        ({"endpoint": AIPERF["input_config"]["endpoint"] | {"type": "embeddings"}}, "embeddings"),
+    ],
+)
+def test_aiperfs_other_loads_are_refused(
+    tmp_path: Path, asked: dict[str, Any], reason: str
+) -> None:
+    config = AIPERF["input_config"] | asked
+    path = write(tmp_path / "profile_export_aiperf.json", AIPERF | {"input_config": config})
+    (skipped,) = plan(read_table(path, {"gpu": "h100"})).skipped
+    assert reason in skipped.reason
+
+
+def test_aiperfs_gamma_gaps_have_their_shape(tmp_path: Path) -> None:
+    asked = {"request_rate": 4.0, "request_rate_mode": "gamma", "arrival_smoothness": 0.5}
+    config = AIPERF["input_config"] | {"loadgen": asked}
+    path = write(tmp_path / "profile_export_aiperf.json", AIPERF | {"input_config": config})
+    row = read_table(path, {"gpu": "h100"}).runs[0].base
+    assert (row.arrival_process, row.burstiness) == ("gamma", 0.5)
+
+
+@pytest.mark.parametrize("process", ["incremental", "trace_replay"])
+def test_rates_that_change_are_refused(tmp_path: Path, process: str) -> None:
+    one = copy.deepcopy(GUIDELLM["benchmarks"][0])
+    one["config"]["strategy"] = {"type_": process, "start_rate": 1.0}
+    path = write(tmp_path / "benchmarks.json", {"benchmarks": [one]})
+    (skipped,) = plan(read_table(path, {"gpu": "h100"})).skipped
+    assert "a rate that changes is not told, expected a per_request_file" in skipped.reason
 
 
 def test_set_takes_columns_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

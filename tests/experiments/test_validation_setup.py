@@ -297,7 +297,6 @@ def test_long_contexts_of_chunked_attention_are_told() -> None:
 @pytest.mark.parametrize(
     ("cells", "told"),
     [
-        ({"max_num_batched_tokens": "1024"}, "budget costs a server beyond its smaller steps"),
         ({"isl_mean": "8192", "tp": "8"}, "first tokens may be up to 15% too late"),
         ({"n_failed": "3"}, "become up to 14% slower within minutes of overload"),
     ],

@@ -12,10 +12,12 @@ from urllib.parse import urlparse
 
 import pandas as pd
 import pytest
+from setuptools.config.expand import read_attr
 
+import experiments
 from experiments.cli.run import main
-from experiments.running import versions
 from experiments.running.api import load_study
+from experiments.running.versions import versions
 from experiments.study.bundled import bundled_studies
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -305,13 +307,10 @@ def test_nobody_is_told_to_install_somebody_elses_package() -> None:
     assert not told.search(README)
 
 
-def test_the_version_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_is_that_of_the_code() -> None:
     """Another package of this name in the environment says nothing about it."""
-    monkeypatch.setattr(versions.metadata, "version", lambda _: "other")
-    versions.headroom_version.cache_clear()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    try:
-        assert versions.headroom_version() == project["version"]
-        assert versions.DISTRIBUTION == project["name"] != "headroom"
-    finally:
-        versions.headroom_version.cache_clear()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    attribute = project["tool"]["setuptools"]["dynamic"]["version"]["attr"]
+    assert project["project"]["name"] != "headroom"
+    assert read_attr(attribute, root_dir=ROOT) == experiments.__version__
+    assert versions()["headroom"] == experiments.__version__

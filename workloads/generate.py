@@ -23,7 +23,6 @@ from workloads.resampling import resampled
 from workloads.sessions import Sessions
 from workloads.streams import stream
 from workloads.trace_sessions import in_sessions
-from workloads.turns import first_turns, never_begun, no_session_fits, turns_of
 from workloads.workload import Workload
 
 _FIRST_GUESS = 64
@@ -140,6 +139,8 @@ def _in_sessions(
     workload: Workload, sessions: Sessions, seed: int, most: int, prefixes: bool
 ) -> Requests:
     """Draw turns session by session, and when those that come by themselves begin."""
+    from workloads.turns import first_turns, never_begun, no_session_fits, turns_of
+
     arrivals, lengths = workload.arrivals, workload.lengths
     _check_count(workload, most)
     assert arrivals is not None  # as are the lengths: the validator saw to it

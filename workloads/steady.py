@@ -1,7 +1,7 @@
 """What arrivals are like in the long run: how many a second, and how unevenly they come."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ from workloads.lengths import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Steady:
+class Steady(NamedTuple):
     """Arrivals whose law does not change with time."""
 
     rate_per_s: float

@@ -9,8 +9,7 @@ requests of sub-agents begin a text of their own, behind the system prompt; the 
 of them, and then for its tool.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -96,8 +95,7 @@ class Tools(Config):
         return np.where(luck.random(questions) < self.share, calls, 0) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """Requests of sub-agents, agent by agent; all columns have the shape (requests,)."""
 
     call: Ints

@@ -16,7 +16,7 @@ from workloads.prefixes import SharedPrefixes
 from workloads.resampling import Resample
 from workloads.sessions import Sessions
 from workloads.trace_sessions import TraceSessions
-from workloads.traces.fields import Unit
+from workloads.traces.units import Unit
 
 FOR_A_TRACE = (
     "rate_scale", "limit", "start_s", "stop_s", "trace_time_unit", "trace_block_tokens",

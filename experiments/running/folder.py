@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.running.record import MANIFEST, MANIFESTS, SIGNED, Record, RecordKind, unchanged
-from experiments.running.versions import ROOT
 from experiments.running.work_folder import WORK, is_marked, shown, told
 from experiments.study.errors import StudyError
 from model.dataclass import dataclass
+from model.sources import ROOT
 
 SOURCES = (
     ".git", ".github", ".venv", "benchmarks", "docs", "experiments", "hardware", "model", "sim",

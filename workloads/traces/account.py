@@ -5,8 +5,8 @@ from pathlib import Path
 
 from workloads.requests import Floats, Ints
 from workloads.traces.errors import printable
-from workloads.traces.fields import UNIT_WORDS
 from workloads.traces.format import TraceFormat
+from workloads.traces.units import UNIT_WORDS
 
 HASTY_PER_S = 10.0
 """A mean rate above which times in ms may be seconds that were taken for ms."""

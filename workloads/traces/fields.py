@@ -15,9 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Array = npt.NDArray[np.float64] | npt.NDArray[np.int64]
-Unit = Literal["s", "ms", "us", "ns"]
-UNITS_PER_S: dict[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9, "date": 1e9}
-UNIT_WORDS = {"s": "seconds", "ms": "ms", "us": "us", "ns": "ns", "date": "dates"}
 LARGEST = 2**63 - 1
 LARGE = 1e300
 """Real numbers from here on are none: whole ones in JSON have no bound."""

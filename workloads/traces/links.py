@@ -10,8 +10,8 @@ import numpy as np
 
 from workloads.requests import After, Floats, Ints
 from workloads.traces.errors import shown
-from workloads.traces.fields import UNITS_PER_S
 from workloads.traces.format import Linked
+from workloads.traces.units import UNITS_PER_S
 
 Fault = Callable[[int, str], Exception]
 """The error of a row."""

@@ -16,10 +16,8 @@ from workloads.traces.csv_files import CsvFile
 from workloads.traces.errors import TraceError, shown
 from workloads.traces.fields import (
     MOST_TOKENS,
-    UNITS_PER_S,
     Array,
     Field,
-    Unit,
     Whole,
     is_number,
     time_field,
@@ -31,6 +29,7 @@ from workloads.traces.links import Links, links_of
 from workloads.traces.rows import Rows, place_of, read_rows
 from workloads.traces.session_documents import UNTIMED
 from workloads.traces.source import Source
+from workloads.traces.units import UNITS_PER_S, Unit
 
 LONGEST_SPAN_S = 10 * 365.25 * 86400
 """Ten years: a trace that spans more has another unit of time, or a damaged row."""

@@ -18,11 +18,12 @@ import numpy as np
 
 from workloads.requests import Floats, Ints, Requests
 from workloads.traces.errors import TraceError, listed
-from workloads.traces.fields import Unit, Whole
+from workloads.traces.fields import Whole
 from workloads.traces.format import TraceFormat
 from workloads.traces.links import Links
 from workloads.traces.reading import look_into, read_recorded
 from workloads.traces.rows import read_rows
+from workloads.traces.units import Unit
 
 _TIME = re.compile(r"time|arriv|date|created|(^|_)(ts|start)(_|$)", re.I)
 """Names of columns that may hold the time of a request."""

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from experiments.planning.api import SearchResult, run_search
     from experiments.running.api import StudyResult, load_study, run_study
 
-__version__ = "0.1.0"
-"""Of headroom; what is installed takes it from here."""
+    __version__: str
 
 __all__ = [
     "SearchResult", "StudyResult", "__version__", "load_study", "run_search", "run_study",
@@ -22,6 +21,10 @@ SEARCHED = ("SearchResult", "run_search")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from experiments.running.versions import VERSION
+
+        return VERSION
     if name in __all__:
         room = "planning" if name in SEARCHED else "running"
         return getattr(import_module(f"experiments.{room}.api"), name)

@@ -4,8 +4,8 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from experiments import __version__
-
+VERSION = "0.1.0"
+"""Of headroom; what is installed takes it from here."""
 LIBRARIES = ("numpy", "simpy", "pandas", "pyarrow", "scipy", "pydantic")
 
 
@@ -28,7 +28,7 @@ def installed_version(distribution: str) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of headroom, Python and the libraries that compute."""
     libraries = {name: installed_version(name) for name in LIBRARIES}
-    return {"headroom": __version__, "python": platform.python_version(), **libraries}
+    return {"headroom": VERSION, "python": platform.python_version(), **libraries}
 
 
 def machine() -> dict[str, Any]:

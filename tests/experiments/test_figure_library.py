@@ -6,10 +6,12 @@ import sys
 ASKED = """
 import matplotlib.artist
 described = matplotlib.artist.kwdoc
+signed = matplotlib.artist.Artist.__dict__["_update_set_signature_and_docstring"]
 from experiments.reporting.figure_library import Figure, FigureCanvasAgg
 from matplotlib.lines import Line2D
 assert matplotlib.artist.kwdoc is described
-assert "drawstyle" not in Line2D.set.__doc__
+assert matplotlib.artist.Artist.__dict__["_update_set_signature_and_docstring"] is signed
+assert Line2D.set.__doc__ is None
 assert "drawstyle" in described(Line2D)
 figure = Figure()
 (line,) = figure.subplots().plot([1, 2])

@@ -17,12 +17,12 @@ def sources_digest(room: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(_sources(room), key=lambda name: name.split("/")):
         digest.update(name.encode())
-        for part in parts_of(f"{ROOT}/{name}"):
+        for part in _parts_of(f"{ROOT}/{name}"):
             digest.update(part)
     return digest.hexdigest()
 
 
-def parts_of(path: str) -> Iterator[bytes]:
+def _parts_of(path: str) -> Iterator[bytes]:
     """Read a file as the system does: Python's files would take longer to open than to read."""
     file = os.open(path, os.O_RDONLY)
     try:

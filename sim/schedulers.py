@@ -8,7 +8,7 @@ from model.same import Same
 from sim.caches import Place, make_cache, make_connector
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.deferring_prefill import DeferringPrefill
-from sim.engine.drafts.drafted_handover import DraftedHandover
+from sim.engine.drafts.drafted_deferring import DraftedDeferring
 from sim.engine.drafts.drafted_loading import DraftedLoading
 from sim.engine.drafts.drafted_prefill import DraftedPrefill
 from sim.engine.drafts.drafting import Acceptance
@@ -75,15 +75,16 @@ def make_scheduler(
 
 def _drafted(pool: Pool) -> type[DraftedPrefill]:
     """With drafts, by where KV comes from."""
-    if pool.role != SERVE:
-        return DraftedHandover
+    if pool.role != SERVE or _defers(pool):
+        return DraftedDeferring
     return DraftedPrefill if pool.host is None else DraftedLoading
 
 
 def _defers(pool: Pool) -> bool:
     """Whether blocks of a step under way are given to nobody, as KV comes from elsewhere."""
     at = version_key(pool.engine.version)
-    return pool.role != SERVE and pool.async_scheduling and vllm().defaults.defers_frees.at(at)
+    loads = pool.role != SERVE or pool.host is not None or pool.store is not None
+    return loads and pool.async_scheduling and vllm().defaults.defers_frees.at(at)
 
 
 def facts_of(pool: Pool) -> ReplicaFacts:

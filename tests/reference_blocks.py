@@ -59,9 +59,13 @@ class Blocks:
         self.kept: list[Seq] = []  # who has ended, and has blocks that others read
         self.told: list[Seq] = []  # whose blocks were filled or read, unknown as well
         chunked = engine.scheduler == "chunked_prefill"
-        connected = pool.role != "serve" and version_key(engine.version) >= (0, 30)
+        connected = pool.role != "serve" or pool.host is not None or pool.store is not None
+        connected = connected and version_key(engine.version) >= (0, 30)
         self.defers = chunked and connected and engine.async_scheduling
-        self.flying: set[Seq] = set()  # who is in the step under way, where that matters
+        self.flying: set[Seq] = set()  # ahead: who is in the step under way
+        self.members: set[Seq] = set()  # the same, until it is known what it brought
+        self.planned: dict | None = None  # and what was planned behind it
+        self.late: list[Seq] = []  # who was given up, and has blocks until it has ended
         self.blocked = False  # whether somebody waits for its end
         self.load = None  # what happens when blocks for a whole prompt are there
         self.drop_unloaded = None  # and when one leaves that has not come so far
@@ -191,9 +195,13 @@ class Blocks:
 
     def known(self, seq: Seq, served: bool) -> int:
         """How many of its tokens are in full blocks that can be found."""
-        if seq.kv < seq.target or not self.ahead:
+        if seq.kv < seq.target or not self.ahead or seq not in self.members:
             return seq.kv
         return max(seq.kv - (not served), seq.target)  # the token under way is not known yet
+
+    def known_in_step(self, seq: Seq) -> int:
+        """How many tokens of one that decodes are known, of those that it has after a step."""
+        return seq.kv + (not self.ahead or seq not in self.flying)
 
     def drop(self, seq: Seq) -> None:
         self.running.remove(seq)

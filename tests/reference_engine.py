@@ -51,7 +51,7 @@ class Engine(Planning):
             self.leave(seq)
         else:
             self.name(seq, self.known(seq, False))
-            self.drop(seq)
+            self.let_go(seq)
 
     def leave(self, seq: Seq) -> None:
         self.name(seq, seq.kv)
@@ -67,10 +67,17 @@ class Engine(Planning):
         (self.arrived if self.ahead else self.waiting).append(seq)
 
     def catch_up(self, batch: dict | None) -> bool:
-        news = bool(self.dropping or self.arrived or self.told)
+        news = bool(self.dropping or self.arrived or self.told or self.late)
+        empty = batch is None or not (batch["chunks"] or batch["decodes"])
+        late, self.late, self.planned = self.late, [], batch
         for seq in self.dropping:
             self.drop_from(batch, seq)
         self.dropping = []
+        if empty:
+            late, self.late, self.members = late + self.late, [], set()
+        for seq in late:
+            self.drop_late(seq)
+        self.name_processed()
         over = [seq for seq in self.running if seq.over]
         news = news or bool(over)
         for seq in over:
@@ -97,8 +104,29 @@ class Engine(Planning):
                 batch["wasted"].append(seq)
             computed = sum(tokens for other, tokens, _ in batch["chunks"] if other is seq)
             self.name(seq, self.known(seq, served) + computed)
-            self.drop(seq)
+            self.let_go(seq)
             seq.dropped = True
+
+    def let_go(self, seq: Seq) -> None:
+        """One was given up: its blocks are free when no step writes to them."""
+        coming = self.planned or {"decodes": [], "wasted": [], "chunks": []}
+        members = {*coming["decodes"], *coming["wasted"], *(c[0] for c in coming["chunks"])}
+        if self.defers and seq in members | self.members:
+            self.running.remove(seq)
+            self.late.append(seq)
+        else:
+            self.drop(seq)
+
+    def name_processed(self) -> None:
+        """A step has ended: what it has put into the cache is known, also of who is passed over."""
+        for seq in self.running:
+            if self.ahead and seq.decoding:
+                self.name(seq, seq.kv)
+
+    def drop_late(self, seq: Seq) -> None:
+        """The step that wrote to its blocks is over."""
+        self.running.append(seq)
+        self.drop(seq)
 
     # --- one step
     def begin(self, now_s: float, idle: bool) -> None:
@@ -117,6 +145,7 @@ class Engine(Planning):
         self.left = len(self.waiting) + len(self.parked)
         news = self.catch_up(batch) or self.blocked
         if news and batch is None:
+            self.again(now_s)
             batch = self.form(now_s)
             self.left = len(self.waiting) + len(self.parked)
         if self.ahead and self.has_ended:
@@ -126,8 +155,9 @@ class Engine(Planning):
         self.flying = set()
         if batch is None:
             return None
-        if self.defers:
+        if self.ahead:
             self.flying = {*batch["decodes"], *batch["wasted"], *(c[0] for c in batch["chunks"])}
+        self.members = self.flying.copy()
         if self.kind != "chunked_prefill" and not batch["chunks"]:
             batch["decodes"] = [seq for seq in self.running if seq.decoding]
         for seq, _, _ in batch["chunks"]:
@@ -140,6 +170,9 @@ class Engine(Planning):
         batch["sizes"] = [(tokens, past) for _, tokens, past in batch["chunks"]]
         batch["begun_s"] = now_s
         return batch
+
+    def again(self, now_s: float) -> None:
+        """An empty step was planned, and the next one is, at once."""
 
     def show(self, now_s: float) -> None:
         """Its metrics, as they are until the next step has ended."""

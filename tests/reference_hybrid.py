@@ -180,6 +180,12 @@ class HybridEngine(Engine):
                     block.text = (group, tuple(seq.text[: (place + 1) * size]))
                     block.since = self.named
 
+    def drop_late(self, seq: Seq) -> None:
+        """The last group first."""
+        for group in range(len(self.groups) - 1, -1, -1):
+            self.give(seq.tables[group], self.goes_first(group))
+        seq.tables, seq.in_step = [[] for _ in self.groups], -1
+
     def drop(self, seq: Seq) -> None:
         self.running.remove(seq)
         for group, table in enumerate(seq.tables):

@@ -174,7 +174,7 @@ class Planning(Blocks):
                 continue
             idle.remove(seq)
             while seq in self.running and not self.grow(seq, seq.kv + tokens, seq.kv):
-                if self.victim() in self.flying:
+                if self.defers and self.victim() in self.flying:
                     self.blocked = True
                     break
                 before = [other for other in idle if other in self.running]
@@ -191,7 +191,7 @@ class Planning(Blocks):
             else:
                 batch["chunks"].append((seq, tokens, seq.kv))
         ends = {seq: past + tokens for seq, tokens, past in batch["chunks"]}
-        ends |= {seq: seq.kv + (not self.ahead) for seq in batch["decodes"]}
+        ends |= {seq: self.known_in_step(seq) for seq in batch["decodes"]}
         for seq in self.running:
             if seq in ends:
                 self.name(seq, ends[seq])

@@ -73,7 +73,7 @@ class StoreEngine(User, LoadingEngine):
             self.offer(seq, past + tokens)
         if not self.prompts_only:
             for seq in batch["decodes"]:
-                self.offer(seq, seq.kv + (not self.ahead))
+                self.offer(seq, self.known_in_step(seq))
 
     def offer(self, seq: Seq, computed: int) -> None:
         if self.prompts_only:

@@ -61,9 +61,12 @@ class TierEngine(LoadingEngine):
         self.coming = [job for job in self.coming if job[0] > now_s]
         self.going = [job for job in self.going if job[0] > now_s]
         if self.goes_on or self.has_ended or self.parked or self.waiting or self.arrived:
-            for seq, chunks, blocks in self.next_copies:
-                self.going.append(self.job("out", now_s, blocks, seq, chunks))
-            self.next_copies = []
+            self.again(now_s)
+
+    def again(self, now_s: float) -> None:
+        for seq, chunks, blocks in self.next_copies:
+            self.going.append(self.job("out", now_s, blocks, seq, chunks))
+        self.next_copies = []
 
     def settle(self) -> bool:
         """It is known what is over."""
@@ -153,7 +156,7 @@ class TierEngine(LoadingEngine):
         self.before_offers(batch)
         computed = {seq: past + tokens for seq, tokens, past in batch["chunks"]}
         for seq in batch["decodes"]:
-            computed[seq] = seq.kv + (not self.ahead)
+            computed[seq] = self.known_in_step(seq)
         self.offer_all(computed)
 
     def offer_all(self, computed: dict[Seq, int]) -> None:

@@ -81,8 +81,6 @@ class Run:
             from experiments.witness.host import Host
 
             self.host = Host(scenario["host"], engine)
-        if self.host is not None:
-            engine.defer_block_free = False  # docs/kv_tiers.md
 
     def serve(self) -> Json:
         """Run to the end."""

@@ -99,7 +99,8 @@ class Config:
             model_config=self.model, cache_config=cache, scheduler_config=settings,
             **connector_of(scenario), **self.speculative_of(drafts),
         )  # fmt: skip
-        defers = scenario.get("handover") and hasattr(Scheduler, "_request_blocks_can_be_freed")
+        connected = scenario.get("handover") or scenario.get("host")
+        defers = connected and hasattr(Scheduler, "_request_blocks_can_be_freed")
         if drafts or scenario.get("hybrid") or defers:  # without a GPU it may have been taken back
             config.scheduler_config.async_scheduling = scenario["ahead"]
         if drafts:

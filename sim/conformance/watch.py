@@ -9,6 +9,7 @@ from sim.engine.caches.held import held_runs
 from sim.engine.caches.hybrid_blocks import HybridBlocks
 from sim.engine.caches.prefix_cache import PrefixCache
 from sim.engine.caches.runs import Run
+from sim.engine.deferring_prefill import DeferringPrefill
 from sim.engine.scheduler import NEVER, Scheduler
 from sim.engine.sequence import Batch, Sequence
 
@@ -49,10 +50,14 @@ class Rules(Watch):
             held += self._held(each, each.loaded_tokens, shared)
         for each in kept:
             held += self._held(each, each.kv_tokens, shared)
+        late = scheduler.fence.late if isinstance(scheduler, DeferringPrefill) else []
+        for one in late:
+            held += self._held(one.sequence, one.held_tokens, shared)
+        gone = [one.sequence for one in late]
         try:
             pool.check_integrity(held + sum(run.count for run in shared))
             if isinstance(pool, PrefixCache | HybridBlocks):
-                pool.check_cache([*scheduler.running, *parked, *kept])
+                pool.check_cache([*scheduler.running, *parked, *kept, *gone])
         except AssertionError as error:
             raise ConformanceError(BLOCKS, str(error)) from None
 

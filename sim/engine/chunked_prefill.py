@@ -104,10 +104,10 @@ class ChunkedPrefill(Scheduler):
     def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
         """Whoever was thrown out left an empty step: the freed blocks serve the next try."""
         preempted = batch.preempted.copy()
-        self._hold_nobody(batch)
         if self.loads is not None:
             self.loads.saw(batch, self.running, self.decoding.step)
         self._catch_up()
+        self._hold_nobody(batch)
         again = self.next_batch(now_s)
         if again is not None:
             again.preempted = preempted + again.preempted

@@ -8,10 +8,13 @@ lacks a block, and all behind it, wait for a step::
     step n     A  B  C      computed
     plan n+1   A            B lacks a block, C is under way: both wait; who waits may begin
     plan n+2   A  B         C was in no step: it is thrown out
+
+Who is given up keeps its blocks as long as a step computes it (``fence``).
 """
 
 from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.fence import Fence
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
 from sim.engine.waiting import WaitingQueue
@@ -22,28 +25,26 @@ class DeferringPrefill(ChunkedPrefill):
 
     def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
         super().__init__(pool, waiting, settings)
-        self._is_under_way = False  # a step, while the next one is planned
-        self._idle: set[Sequence] = set()  # who runs, and is not in it
-        self._blocked = False  # whether somebody waits for its end
+        self.fence = Fence(pool)
 
     def _plan(self, now_s: float) -> Batch | None:
-        self._blocked = False
+        fence = self.fence
+        fence.waits, before = False, fence.steps
         batch = super()._plan(now_s)
-        if batch is None and self._blocked:
-            self._hold_nobody(self.batch)
-        self._idle.clear()
-        self._is_under_way = batch is not None
-        if batch is not None:
-            self._idle.update(batch.held_back)
+        if batch is None:
+            fence.ended()
+        elif fence.steps == before:  # else it was planned in a second try
+            idle = batch.held_back.copy()
             if len(self.prefilling) > len(batch.prefills):
-                self._idle.update([each for each in self.prefilling if each not in batch.prefills])
+                idle += [each for each in self.prefilling if each not in batch.prefills]
+            fence.planned(idle)
         return batch
 
     def _in_order(self) -> bool:
         return True
 
     def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
-        self._is_under_way = False
+        self.fence.ended()
         return super()._try_again(batch, now_s)
 
     def _stop(self, victim: Sequence, batch: Batch, decodes_ready: bool) -> int:
@@ -53,8 +54,19 @@ class DeferringPrefill(ChunkedPrefill):
         return held_tokens
 
     def _may_stop(self, victim: Sequence) -> bool:
-        self._blocked = self._is_under_way and victim not in self._idle
-        return not self._blocked
+        return self.fence.may_stop(victim)
 
     def _has_news(self) -> bool:
-        return self._blocked or super()._has_news()
+        return self.fence.waits or len(self.fence.late) > 0 or super()._has_news()
+
+    def _lose(self, sequence: Sequence, held_tokens: int) -> None:
+        self.fence.lose(sequence, held_tokens, self.decoding.step)
+
+    def _step_is_over(self) -> None:
+        self.fence.release()
+
+    def _catch_up(self) -> None:
+        super()._catch_up()
+        if self.fence.waits and not self.fence.is_under_way:
+            self._hold_nobody(self.batch)  # they were left out of an empty step
+            self.batch.held_back = []

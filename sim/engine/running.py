@@ -121,14 +121,22 @@ class Running:
             self._pause(victim)
             held_tokens = victim.kv_tokens
             if decodes_ready or victim in self._served:
-                held_tokens += 1
-                self.pool.ready(victim)
+                held_tokens = self._ready(victim)
         else:
             self._no_longer_prefills(victim)
             if victim in batch.prefills:
                 place = batch.prefills.index(victim)
                 del batch.prefills[place]
                 held_tokens += batch.chunks.pop(place)[0]
+        return held_tokens
+
+    def _ready(self, sequence: Sequence) -> int:
+        """One that decoded has taken its block of a step that it will not be in; return for how
+        many tokens it has blocks."""
+        held_tokens = sequence.kv_tokens + 1
+        self.pool.ready(sequence)
+        if self.ahead and sequence.target_tokens >= held_tokens:
+            sequence.kv_tokens = held_tokens  # it was in no step before: that token is known
         return held_tokens
 
     def _pause(self, sequence: Sequence) -> None:
@@ -138,6 +146,8 @@ class Running:
     def _rejoin(self, batch: Batch) -> None:
         for sequence in batch.held_back:
             self.tokens_to_prefill -= sequence.prompt_tokens + sequence.generated_tokens
+            if self.ahead:  # no step computes it: its last token is known, as those of a prompt are
+                sequence.target_tokens = max(sequence.target_tokens, sequence.kv_tokens + 1)
             self.pool.rest(sequence)
             self.decoding.join(sequence)
 
@@ -193,8 +203,12 @@ class Running:
                 return
         computed = sequence.kv_tokens
         held_tokens, sequence.slots = max(computed, sequence.slots), 0
-        self.pool.throw_out(sequence, held_tokens, self.decoding.step)
+        self._lose(sequence, held_tokens)
         sequence.kv_tokens, sequence.leaves = computed, False  # a host is offered all of them
+
+    def _lose(self, sequence: Sequence, held_tokens: int) -> None:
+        """One that nobody wants any more lets go of its blocks."""
+        self.pool.throw_out(sequence, held_tokens, self.decoding.step)
 
     def _let_go(self, sequences: list[Sequence]) -> None:
         """Let sequences leave the batch, and their blocks with them."""

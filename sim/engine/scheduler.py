@@ -256,6 +256,7 @@ class Scheduler(Running):
                 self._drop_from(self.batch, sequence)
             else:
                 self._drop(sequence)
+        self._step_is_over()
         leaving, self.leaving = self.leaving, []
         arrived, self.arrived = self.arrived, []
         self.passed_by = 0
@@ -267,13 +268,15 @@ class Scheduler(Running):
         for sequence in arrived:
             self._queue(sequence)
 
+    def _step_is_over(self) -> None:
+        """Ahead, the step in progress has ended: who was given up is gone, who ended is not yet."""
+
     def _drop_from(self, batch: Batch, sequence: Sequence) -> None:
         """Drop a running request from the batch about to be computed, then for nothing."""
         held_tokens = sequence.kv_tokens
         if sequence.finish_step >= 0:
             self.decoding.leave(sequence)
-            held_tokens = sequence.kv_tokens + 1
-            self.pool.ready(sequence)
+            held_tokens = self._ready(sequence)
             batch.decodes -= 1
             batch.padding += 1
             batch.returned = [each for each in batch.returned if each is not sequence]
@@ -289,7 +292,7 @@ class Scheduler(Running):
         del self.running[sequence]
         if self.loads is not None:
             self.loads.connector.gone(sequence)
-        self.pool.throw_out(sequence, held_tokens, self.decoding.step)
+        self._lose(sequence, held_tokens)
         sequence.target_tokens = NEVER  # whatever is computed of its prompt, it does not decode
 
     def complete(

@@ -135,7 +135,8 @@ class Sequence:
         self.kv_tokens = 0
         """Tokens in the KV cache: kept up to date in prefill, as of ``joined_step`` in decode."""
         self.target_tokens = prompt_tokens
-        """Tokens to prefill: the prompt, and after a preemption all that was generated, too."""
+        """Tokens to prefill: the prompt, and after a preemption all that was generated, too. Ahead,
+        of one that decodes: those that were known when it last came from outside of a step."""
         self.generated_tokens = 0
         """Tokens produced, as of ``joined_step`` in decode."""
         self.finish_step = -1
@@ -174,6 +175,19 @@ class Sequence:
         """With drafts: tokens for which it holds blocks, those of rejected drafts included."""
         self.transit = 0
         """Whether it holds blocks outside of the batch: see ``sim.engine.loads``."""
+
+
+def known_at(sequence: Sequence, step: int, ahead: bool) -> int:
+    """Return the tokens in the cache of one that decodes which are known.
+
+    Args:
+        sequence: that decodes.
+        step: after so many decode steps, those under way included.
+        ahead: whether the last of them is planned while the one before it is computed: then the
+            token that it puts into the cache is known only if that one has not computed it.
+    """
+    cached = sequence.kv_tokens + step - sequence.joined_step
+    return max(cached - 1, min(cached, sequence.target_tokens)) if ahead else cached
 
 
 NOBODY = Sequence(-1, inf, 0, 0, 0)

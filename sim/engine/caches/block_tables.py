@@ -13,7 +13,7 @@ taken first.
 
 from typing import Final
 
-from sim.engine.caches.runs import Run, Texts
+from sim.engine.caches.runs import Run, Texts, Watcher
 
 DENSE: Final = -1
 """A retention interval: every block of a window is kept."""
@@ -30,15 +30,20 @@ _NO_STUCK: Final[list[Run | None]] = []
 """Of all tables that have none of these, as most have: replaced, and never changed."""
 
 
-class Table:
-    """Blocks of one request in one group."""
+class Table(Watcher):
+    """Blocks of one request in one group.
+
+    ``left`` has, of those in ``own``, what a window has left behind: it is found if the request
+    loses its blocks.
+    """
 
     __slots__ = (
-        "apart", "gone", "held", "hit", "keeps", "left", "left_alike", "named", "own", "solid",
-        "start", "stuck", "watched",
+        "apart", "gone", "held", "hit", "keeps", "left_alike", "named", "own", "solid", "start",
+        "stuck", "watched",
     )  # fmt: skip
 
     def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
+        super().__init__(_NO_RUNS)
         self.gone = gone
         """Blocks that the window has left behind: given back, or never held."""
         self.hit = hit
@@ -53,11 +58,9 @@ class Table:
         """Behind those, in all groups of a kind, and noted in the first of them: blocks that are
         kept, of a text that nobody else has. While it runs no one looks for them, and once it has
         ended no one can."""
-        self.left = _NO_RUNS
-        """Of these, what a window has left behind: it is found if the request loses its blocks."""
         self.left_alike = _NO_RUNS_ALIKE
-        """The same of all groups of a kind, one after the other in a run, and how many blocks each
-        of them left: noted in the first of them, until somebody has to know of each."""
+        """As ``left``, of all groups of a kind, one after the other in a run, and how many blocks
+        each of them left: noted in the first of them, until somebody has to know of each."""
         self.apart = _NO_BLOCKS
         """Of states: blocks that are there before ``solid``, in order."""
         self.solid = 0
@@ -111,7 +114,17 @@ class Table:
         if left and left[0].after is None:  # those in front are taken first
             left = [each for each in left if each.after is not None or each.holders]
         self.left = left if left else []
-        self.left.append(run)
+        if self.watched:
+            self.watch(run)
+        else:
+            self.left.append(run)
+
+    def be_watched(self) -> None:
+        """Note from now on what becomes of all blocks that it gives back, or gave back before."""
+        if not self.watched:
+            self.watched = True
+            for run in self.left:
+                self.follow(run)
 
     def leaves_alike(self, run: Run, blocks: int) -> None:
         """So did those of all groups of a kind, so many blocks in each."""

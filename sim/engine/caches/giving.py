@@ -18,6 +18,9 @@ class Giving:
         self.apart = False
         """Whether it matters of each group what its window left behind, while a request runs."""
 
+        self.backwards = False
+        """Whether the last group of a kind gives its blocks back first."""
+
     def before(
         self, tables: list[Table], kind: Kind, end: int, full: int, own: int = ANONYMOUS
     ) -> int:
@@ -40,7 +43,8 @@ class Giving:
             for group in range(kind.first, kind.first + kind.count):
                 tables[group].leave(end)
             return freed
-        for group in range(kind.first, kind.first + kind.count):
+        groups = list(range(kind.first, kind.first + kind.count))
+        for group in reversed(groups) if self.backwards else groups:
             freed += self._of_one(tables[group], kind, end, full, kept, own)
         return freed
 
@@ -158,7 +162,8 @@ class Giving:
             if run.after is not None and run.loose:
                 run.stream = key
                 self._texts.keep(run)
-        table.left = []
+        if not table.watched:
+            table.left = []
 
 
 def _unhashed_first(kind: Kind, own: int) -> bool:

@@ -119,8 +119,8 @@ class GroupedPool(BlockPool):
             sequence.slots = 0
         self.give(blocks)
 
-    def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
-        """One that has not ended lets go of the blocks of ``held_tokens`` tokens."""
+    def release(self, sequence: Sequence, held_tokens: int) -> None:
+        """See ``BlockPool``."""
         self.give(self.held_by(sequence, held_tokens))
 
     def held_by(self, sequence: Sequence, tokens: int) -> int:

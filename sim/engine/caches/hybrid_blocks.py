@@ -162,7 +162,7 @@ class HybridBlocks(GroupedPool):
             return True
         if not sequence.spans:
             return False
-        end, target = sequence.spans[-1][1], sequence.target_tokens
+        end, target = sequence.spans[-1][1], min(sequence.target_tokens, sequence.kv_tokens)
         return end - end % self.block_size > target - target % self.named_tokens
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
@@ -247,21 +247,6 @@ class HybridBlocks(GroupedPool):
         known = past - self.ahead if self.names_late else 0
         return known - known % self.names_at
 
-    def take_served(self) -> list[Sequence]:
-        """Return whose prompts go on in this step, and count their blocks as free again."""
-        served = self._served
-        for sequence in served:
-            self.free += sequence.slots
-        self._served = []
-        return served
-
-    def serve_prompt(self, sequence: Sequence) -> None:
-        """One of them is in turn."""
-        self.leave_behind(sequence, sequence.settled_tokens, 0)
-        self.free -= sequence.slots
-        sequence.slots = 0
-        self.fill(sequence, self._chunk_ends.pop(sequence))
-
     def leave_behind(self, sequence: Sequence, computed: int, known: int) -> None:
         """Windows move on to what follows ``computed`` tokens, of which ``known`` have names."""
         tables = sequence.tables
@@ -287,15 +272,15 @@ class HybridBlocks(GroupedPool):
     def end(self, sequences: list[Sequence], step: int) -> None:
         """Free the blocks of those who ended, in order of admission."""
         for sequence in sorted(sequences, key=lambda each: each.admission):
-            self._release(sequence, sequence.kv_tokens)
+            self.release(sequence, sequence.kv_tokens)
 
-    def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
-        """One that has not ended lets go of its blocks, and may find what is kept of them."""
+    def lose(self, sequence: Sequence, held_tokens: int, step: int) -> None:
+        """See ``BlockPool``: it may find what is kept of its blocks."""
         if self.ahead and sequence.kv_tokens > sequence.target_tokens:
             sequence.kv_tokens = held_tokens - 1
-        self._lose(sequence, held_tokens)
+        self._name_all(sequence)
 
-    def _lose(self, sequence: Sequence, held_tokens: int) -> None:
+    def _name_all(self, sequence: Sequence) -> None:
         spans, own = sequence.spans, own_stream(sequence)
         for kind in self.kinds:
             kept, sequence.tables[kind.first].own = sequence.tables[kind.first].own, []
@@ -309,14 +294,24 @@ class HybridBlocks(GroupedPool):
             if spans and spans[-1][0] == own:
                 spans.pop()
             spans.append((own, sequence.kv_tokens))
-        self._release(sequence, held_tokens)
+        self.fill(sequence, sequence.kv_tokens)
 
-    def _release(self, sequence: Sequence, held_tokens: int) -> None:
+    def release(self, sequence: Sequence, held_tokens: int) -> None:
         """Give back what is held in each group, one after the other."""
+        self._give_back(sequence, held_tokens, list(range(len(self.kinds))))
+
+    def release_late(self, sequence: Sequence, held_tokens: int) -> None:
+        """The same; the last group first (vLLM's ``_drain_deferred_frees``)."""
+        self._giving.backwards = True
+        self._give_back(sequence, held_tokens, list(range(len(self.kinds) - 1, -1, -1)))
+        self._giving.backwards = False
+
+    def _give_back(self, sequence: Sequence, held_tokens: int, places: list[int]) -> None:
         known = sequence.kv_tokens
         self.fill(sequence, known)
         self._settle()
-        for place, kind in enumerate(self.kinds):
+        for place in places:
+            kind = self.kinds[place]
             end, full = self.groups[place].taken(held_tokens), self._hashed(kind, sequence, known)
             watched = sequence.tables[kind.first].watched
             own = own_stream(sequence) if watched else ANONYMOUS

@@ -39,6 +39,27 @@ class HybridCache(HybridBlocks):
         the one that others find."""
         self._chunk_ends[sequence] = tokens
 
+    def rest(self, sequence: Sequence) -> None:
+        """See ``BlockPool``: all that it has computed is known."""
+        super().rest(sequence)
+        if self.ahead:
+            self.fill(sequence, sequence.kv_tokens)
+
+    def take_served(self) -> list[Sequence]:
+        """Return whose prompts go on in this step, and count their blocks as free again."""
+        served = self._served
+        for sequence in served:
+            self.free += sequence.slots
+        self._served = []
+        return served
+
+    def serve_prompt(self, sequence: Sequence) -> None:
+        """One of them is in turn."""
+        self.leave_behind(sequence, sequence.settled_tokens, 0)
+        self.free -= sequence.slots
+        sequence.slots = 0
+        self.fill(sequence, self._chunk_ends.pop(sequence))
+
     def prompts_in_turn(self) -> list[Sequence]:
         """Return whose prompts go on in this step, in order of admission."""
         return sorted(self._chunk_ends, key=_admission)
@@ -76,6 +97,7 @@ class HybridDecodes(DecodeSet):
         self._all_needs = 0  # in all of these steps
         self._places: dict[Sequence, list[int]] = {}
         self._fresh: dict[int, dict[Sequence, None]] = {}  # whose first step with or behind a lag
+        self._whole: dict[Sequence, None] = {}  # who joined with its last token known, ahead
         self._done = 0  # steps before this one are done
         self._nets = [0]  # blocks taken in steps behind the coming one, less those given back
 
@@ -101,6 +123,8 @@ class HybridDecodes(DecodeSet):
         super().join(sequence)
         sequence.begun_at_join = sequence.begun_tokens
         step, tells = self.step, self._pool.tells(sequence)
+        if self._ahead and tells and sequence.target_tokens > sequence.kv_tokens:
+            self._whole[sequence] = None
         begin, period = step - sequence.kv_tokens, self._period
         places: list[int] = []
         for past, takes, leaves, fills in self._due:
@@ -128,6 +152,7 @@ class HybridDecodes(DecodeSet):
                 fresh = self._fresh.get(sequence.joined_step + later)
                 if fresh is not None:
                     fresh.pop(sequence, None)
+            self._whole.pop(sequence, None)
             self.note(sequence)
         super()._settle(sequences)
 
@@ -173,6 +198,10 @@ class HybridDecodes(DecodeSet):
             self._in_turn(self.step, served)
         else:
             self._name_in_turn()
+        if self._whole:
+            for sequence in sorted(self._whole, key=_admission):
+                pool.fill(sequence, sequence.kv_tokens + 1)
+            self._whole.clear()
         self._done = self.step + 1
         self._nets = [0]
         if self._fresh:

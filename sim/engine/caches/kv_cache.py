@@ -180,7 +180,19 @@ class BlockPool:
 
     def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """One that has not ended lets go of the blocks of ``held_tokens`` tokens."""
+        self.lose(sequence, held_tokens, step)
+        self.release(sequence, held_tokens)
+
+    def lose(self, sequence: Sequence, held_tokens: int, step: int) -> None:
+        """The same, but that its blocks stay where they are until ``release``."""
+
+    def release(self, sequence: Sequence, held_tokens: int) -> None:
+        """The blocks of one that is here no more are free from now on."""
         self.give(self.blocks(held_tokens))
+
+    def release_late(self, sequence: Sequence, held_tokens: int) -> None:
+        """The same of one that was here no more while a step that it was in was computed."""
+        self.release(sequence, held_tokens)
 
     def check_integrity(self, held_by_sequences: int) -> None:
         """Compare the count with what the sequences hold, added up one by one.

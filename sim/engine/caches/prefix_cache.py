@@ -21,7 +21,7 @@ from sim.engine.caches.homes import Homes
 from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.caches.runs import ANONYMOUS, FreeQueue, Run, Texts, place
 from sim.engine.caches.telling import Telling, apart
-from sim.engine.sequence import Sequence
+from sim.engine.sequence import Sequence, known_at
 
 Spans = list[tuple[int, int]]
 """Streams of a request's text, and behind which of its blocks each of them ends."""
@@ -202,12 +202,11 @@ class PrefixCache(BlockPool):
 
     def _known_tokens(self, sequence: Sequence, step: int) -> int:
         """Tokens of a running sequence whose full blocks have identities."""
-        known = sequence.kv_tokens
         if sequence.finish_step >= 0:
-            known += step - sequence.joined_step
+            return known_at(sequence, step, self._ahead)
         if self._ahead:
-            return max(known - 1, min(known, sequence.target_tokens))
-        return known
+            return max(sequence.kv_tokens - 1, min(sequence.kv_tokens, sequence.target_tokens))
+        return sequence.kv_tokens
 
     def _age(self, tokens: int) -> int:
         """How long a block has been full, that so many tokens lie behind."""
@@ -219,7 +218,7 @@ class PrefixCache(BlockPool):
             self.tell(step, int(self._ahead))  # ahead, the next step is planned already
         for sequence in sorted(sequences, key=lambda each: each.admission):
             held_tokens, sequence.slots = max(sequence.kv_tokens, sequence.slots), 0
-            self._release(sequence, held_tokens)
+            self.release(sequence, held_tokens)
 
     def stay(self, sequence: Sequence, step: int) -> None:
         """As any; all of its full blocks can be found from now on."""
@@ -232,7 +231,7 @@ class PrefixCache(BlockPool):
             del self._tellers[sequence]
             self._telling.end(sequence, self._homes, self._texts.number)
 
-    def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
+    def lose(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """As any; but what was computed can be found again, by this request alone if need be."""
         known = sequence.kv_tokens
         if self._ahead and known > sequence.target_tokens:
@@ -245,9 +244,10 @@ class PrefixCache(BlockPool):
             sequence.spans.append((own, full))
         self.tell(step, 0)
         sequence.kv_tokens = known
-        self._release(sequence, held_tokens)
+        self._tells_no_more(sequence)
+        self.fill(sequence, known)
 
-    def _release(self, sequence: Sequence, held_tokens: int) -> None:
+    def release(self, sequence: Sequence, held_tokens: int) -> None:
         """Free named blocks, full ones without a name behind them, and what is not full."""
         self._tells_no_more(sequence)
         self.fill(sequence, sequence.kv_tokens)

@@ -20,7 +20,10 @@ ANONYMOUS: Final = -1
 class Run:
     """``count`` blocks of a stream, from ``first`` on."""
 
-    __slots__ = ("after", "before", "copy", "count", "first", "holders", "loose", "rest", "stream")
+    __slots__ = (
+        "after", "before", "copy", "count", "first", "holders", "loose", "rest", "stream",
+        "watchers",
+    )  # fmt: skip
 
     def __init__(self, stream: int, first: int, count: int, holders: int, copy: bool) -> None:
         self.stream = stream
@@ -37,11 +40,35 @@ class Run:
         self.before: Run | None = None
         self.after: Run | None = None
         """Neighbours in the queue of free blocks; None: it is not there."""
+        self.watchers: list[Watcher] | None = None
+        """Who wants to know what becomes of it, also when it was split; None: nobody."""
 
     @property
     def end(self) -> int:
         """The block behind it."""
         return self.first + self.count
+
+
+class Watcher:
+    """Somebody who gave blocks back, and wants to know what becomes of them."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: list[Run]) -> None:
+        self.left = left
+        """The runs in which they lie."""
+
+    def watch(self, run: Run) -> None:
+        """Add it to these, and what it is split into."""
+        self.left.append(run)
+        self.follow(run)
+
+    def follow(self, run: Run) -> None:
+        """Want to know what one of these is split into."""
+        if run.watchers is None:
+            run.watchers = [self]
+        else:
+            run.watchers.append(self)
 
 
 class FreeQueue:
@@ -141,6 +168,9 @@ class Texts:
         if run.holders:
             tail.rest, run.rest = run.rest, tail
         run.count = at - run.first
+        if run.watchers is not None:
+            for watcher in run.watchers:
+                watcher.watch(tail)
         self._queue.put_before(tail, run)
         runs = (self.copies if run.copy else self.oldest)[run.stream]
         runs.insert(runs.index(run) + 1 if run.copy else place(runs, run.first) + 1, tail)
@@ -253,8 +283,9 @@ class Texts:
 
 
 def _goes_on(run: Run, block: int) -> bool:
-    """Whether a run that one request holds ends just before a block."""
-    return run.end == block and run.holders == 1 and run.rest is None
+    """Whether a run that one request holds, and nobody watches, ends just before a block."""
+    alone = run.holders == 1 and run.rest is None and run.watchers is None
+    return alone and run.end == block
 
 
 def place(runs: list[Run], block: int) -> int:

@@ -64,11 +64,11 @@ class DraftedCache(PrefixCache):
         """See ``known_tokens``."""
         return known_tokens(sequence, step)
 
-    def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
+    def lose(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """See ``PrefixCache``; of one that has ended, what its last step brought is not known."""
         if sequence.leaves:
             sequence.kv_tokens = self._known_tokens(sequence, 1)
-        super().throw_out(sequence, held_tokens, step)
+        super().lose(sequence, held_tokens, step)
 
     def _age(self, tokens: int) -> int:
         """All that is told at once has become full in the same step."""

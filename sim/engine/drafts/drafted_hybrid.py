@@ -45,15 +45,15 @@ class DraftedHybrid(HybridBlocks):
         self.tell(step, 0)
         for sequence in sorted(sequences, key=lambda each: each.admission):
             held_tokens, sequence.slots = max(sequence.kv_tokens, sequence.slots), 0
-            self._release(sequence, held_tokens)
+            self.release(sequence, held_tokens)
 
-    def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
+    def lose(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """See ``BlockPool``; of one that has ended, what its last step brought is not known."""
         if sequence.leaves:
             sequence.kv_tokens = known_tokens(sequence, 1)
         self.tell(step, 0)
-        self._lose(sequence, held_tokens)
+        self._name_all(sequence)
 
-    def _release(self, sequence: Sequence, held_tokens: int) -> None:
+    def _give_back(self, sequence: Sequence, held_tokens: int, places: list[int]) -> None:
         del self._tellers[sequence]
-        super()._release(sequence, held_tokens)
+        super()._give_back(sequence, held_tokens, places)

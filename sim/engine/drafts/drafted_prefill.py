@@ -342,5 +342,5 @@ class DraftedPrefill(ChunkedPrefill):
                 sequence.kv_tokens = min(past + chunk, sequence.target_tokens)
         del self.running[sequence]
         held_tokens, sequence.slots = sequence.slots, 0
-        self.pool.throw_out(sequence, held_tokens, 0)
+        self._lose(sequence, held_tokens)
         sequence.target_tokens = 1 << 60

@@ -21,5 +21,5 @@ class PipelinedHybrid(HybridBlocks):
         """Free the blocks of those who ended, in order of admission: of more tokens than are known,
         where steps under way have them."""
         for sequence in sorted(sequences, key=lambda each: each.admission):
-            self._release(sequence, max(sequence.kv_tokens, sequence.slots))
+            self.release(sequence, max(sequence.kv_tokens, sequence.slots))
             sequence.slots = 0

@@ -11,7 +11,7 @@ kept. Copies in one direction follow one another; a request does not wait for it
 from typing import Final
 
 from sim.engine.loads import ASK_AGAIN, Connector
-from sim.engine.sequence import Batch, Sequence
+from sim.engine.sequence import Batch, Sequence, known_at
 from sim.engine.tiers.chunk_list import PENDING, Chunk
 from sim.engine.tiers.chunk_names import name_chunks
 from sim.engine.tiers.eviction import Eviction
@@ -181,8 +181,7 @@ class Offloading(Connector):
         """See ``Connector``: whole chunks of what the step computes are offered."""
         prompts_only = self.settings.offload_prompt_only
         before = self.stored
-        if self.settings.drafts:
-            self._copy()
+        self._copy()  # where the plan before was empty, at this instant
         if prompts_only and not self._late:
             for place, sequence in enumerate(batch.prefills):
                 chunk, past = batch.chunks[place]
@@ -203,8 +202,7 @@ class Offloading(Connector):
                 if sequence.rows:
                     self._offer(sequence, sequence.next_told_tokens)
             elif sequence.finish_step >= 0:
-                known = sequence.kv_tokens + step - sequence.joined_step
-                self._offer(sequence, known + (not self.settings.ahead))
+                self._offer(sequence, known_at(sequence, step + 1, self.settings.ahead))
             elif sequence.prefills and sequence in batch.prefills:
                 chunk, past = batch.chunks[batch.prefills.index(sequence)]
                 self._offer(sequence, min(past + chunk, sequence.target_tokens))

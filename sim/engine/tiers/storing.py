@@ -11,7 +11,7 @@ The blocks of one that has ended stay on the GPU until they are written.
 from dataclasses import dataclass
 
 from sim.engine.loads import KEPT, Connector
-from sim.engine.sequence import Batch, Sequence
+from sim.engine.sequence import Batch, Sequence, known_at
 from sim.engine.tiers.chunk_names import name_chunks
 from sim.engine.tiers.remote_store import RemoteStore, StoreUser
 from sim.engine.tiers.store_links import WRITE, StoreJob
@@ -140,8 +140,7 @@ class Storing(Connector):
         if not prompts_only:
             for sequence in running:
                 if sequence.finish_step >= 0:
-                    known = sequence.kv_tokens + step - sequence.joined_step
-                    self._offer(sequence, known + (not self.settings.ahead))
+                    self._offer(sequence, known_at(sequence, step + 1, self.settings.ahead))
         return bool(self._next) or not prompts_only
 
     def _offer(self, sequence: Sequence, computed: int) -> None:

@@ -86,7 +86,7 @@ class TieredHybrid(HybridCache):
         """See ``BlockPool``."""
         for sequence in sorted(sequences, key=_admission):
             self.stay(sequence, step)
-            self._release(sequence, sequence.kv_tokens)
+            self.release(sequence, sequence.kv_tokens)
 
     def cut_short(self, sequence: Sequence) -> None:
         """See ``BlockPool``."""

@@ -16,7 +16,7 @@ from sim.engine.caches.runs import Run
 def watch(tables: list[Table], windows: list[int]) -> None:
     """Note of these groups what they give back from now on."""
     for number in windows:
-        tables[number].watched = True
+        tables[number].be_watched()
 
 
 def is_there(table: Table, block: int, others: list[Table]) -> bool:

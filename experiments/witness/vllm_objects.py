@@ -99,8 +99,7 @@ class Config:
             model_config=self.model, cache_config=cache, scheduler_config=settings,
             **connector_of(scenario), **self.speculative_of(drafts),
         )  # fmt: skip
-        connected = scenario.get("handover") or scenario.get("host")
-        defers = connected and hasattr(Scheduler, "_request_blocks_can_be_freed")
+        defers = _connected(scenario) and hasattr(Scheduler, "_request_blocks_can_be_freed")
         if drafts or scenario.get("hybrid") or defers:  # without a GPU it may have been taken back
             config.scheduler_config.async_scheduling = scenario["ahead"]
         if drafts:
@@ -230,3 +229,8 @@ def block_hasher(size: int) -> Json:
     sha256 = hashing.sha256
     utils.init_none_hash(sha256)
     return {"block_hasher": make(size, sha256)}
+
+
+def _connected(scenario: Json) -> bool:
+    """Whether KV comes from elsewhere."""
+    return bool(scenario.get("handover") or scenario.get("host"))

@@ -7,13 +7,14 @@ it, is written there.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
 from hardware.memory.kept_states import exports_states
 from hardware.memory.kv_layout import KvGroup
 from model.dataclass import dataclass
+from model.rows import Rows
 from sim.engine.caches.beginnings import Beginnings
 from sim.engine.caches.block_groups import BlockGroup
 from sim.engine.caches.grouped_cache import GroupedPool
@@ -29,24 +30,28 @@ from sim.engine.loads import Connector
 from sim.engine.stages.pipelined_cache import PipelinedCache
 from sim.engine.stages.pipelined_groups import PipelinedGroups
 from sim.engine.stages.pipelined_hybrid import PipelinedHybrid
-from sim.engine.tiers.eviction import Arc, Eviction, Lru, RankedLru
-from sim.engine.tiers.grouped_offloading import GroupedOffloading
-from sim.engine.tiers.offloaded import OffloadSettings
-from sim.engine.tiers.offloading import Offloading
-from sim.engine.tiers.remote_store import RemoteStore
-from sim.engine.tiers.store_links import StoreLinks
-from sim.engine.tiers.storing import Storing, StoringSettings
-from sim.engine.tiers.tiered import BelowSettings, Tiered
-from sim.engine.tiers.tiered_hybrid import TieredHybrid
 from sim.settings.pools import SERVE, Pool
 from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
 
-EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc, "ranked_lru": RankedLru}
+if TYPE_CHECKING:
+    from sim.engine.tiers.eviction import Eviction
+    from sim.engine.tiers.offloading import Offloading
+    from sim.engine.tiers.remote_store import RemoteStore
+    from sim.engine.tiers.storing import Storing
+    from sim.engine.tiers.tiered_hybrid import TieredHybrid
+
+EVICTION: Final["Rows[type[Eviction]]"] = Rows(
+    {
+        "lru": "sim.engine.tiers.eviction:Lru",
+        "arc": "sim.engine.tiers.eviction:Arc",
+        "ranked_lru": "sim.engine.tiers.eviction:RankedLru",
+    }
+)
 """``engine.kv_connector_extra_config.eviction_policy``; ``ranked_lru`` is lru from 0.33 on."""
 
 
-Place = tuple[RemoteStore, int]
+Place = tuple["RemoteStore", int]
 """A store that replicas share, and the number of one of them."""
 
 
@@ -81,10 +86,15 @@ def make_connector(pool: Pool, place: Place | None = None) -> Connector | None:
     return CACHES[cache_kind(pool)].connector(pool, place)
 
 
-def make_store(pools: Iterable[Pool]) -> RemoteStore | None:
+def make_store(pools: Iterable[Pool]) -> "RemoteStore | None":
     """Return the empty store that replicas of these pools share; None: they share none."""
     store = next((pool.store for pool in pools if pool.store is not None), None)
-    return None if store is None else RemoteStore(Lru(store.chunks), StoreLinks(store.latency_s))
+    if store is None:
+        return None
+    from sim.engine.tiers.remote_store import RemoteStore
+    from sim.engine.tiers.store_links import StoreLinks
+
+    return RemoteStore(EVICTION["lru"](store.chunks), StoreLinks(store.latency_s))
 
 
 def block_groups(pool: Pool) -> tuple[list[BlockGroup], int]:
@@ -199,13 +209,20 @@ def _caps_windows(pool: Pool) -> bool:
     return not pool.engine.scheduler_reserve_full_isl or vllm().defaults.reserve_caps_windows.at(at)
 
 
-def _tiered_hybrid(pool: Pool, prefixes: Prefixes | None) -> TieredHybrid:
+def _tiered_hybrid(pool: Pool, prefixes: Prefixes | None) -> "TieredHybrid":
+    from sim.engine.tiers.tiered_hybrid import TieredHybrid
+
     groups, _ = _kinds(pool)
     settings = _hybrid_settings(pool, prefixes)
     return TieredHybrid(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
 
 
-def _offloading(pool: Pool, place: Place | None) -> Offloading:
+def _offloading(pool: Pool, place: Place | None) -> "Offloading":
+    from sim.engine.tiers.grouped_offloading import GroupedOffloading
+    from sim.engine.tiers.offloaded import OffloadSettings
+    from sim.engine.tiers.offloading import Offloading
+    from sim.engine.tiers.tiered import BelowSettings, Tiered
+
     host, rates = pool.host, pool.host_rates
     assert host is not None
     told, at = pool.engine.kv_connector_extra_config, version_key(pool.engine.version)
@@ -237,10 +254,12 @@ def _offloading(pool: Pool, place: Place | None) -> Offloading:
     return Tiered(settings, eviction, below, *place)
 
 
-def _storing(pool: Pool, place: Place | None) -> Storing | None:
+def _storing(pool: Pool, place: Place | None) -> "Storing | None":
     """None where nobody runs, and it is asked what would fit."""
     if place is None:
         return None
+    from sim.engine.tiers.storing import Storing, StoringSettings
+
     own, told, (store, number) = pool.store, pool.engine.kv_connector_extra_config, place
     assert own is not None
     settings = StoringSettings(

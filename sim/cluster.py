@@ -24,7 +24,6 @@ from sim.engine.machine import Machine
 from sim.engine.rank import ranks_of
 from sim.engine.replica import Replica
 from sim.engine.scheduler import Scheduler
-from sim.engine.tiers.remote_store import StoreClock
 from sim.machines import calm_s, priced_machine
 from sim.pipelined import pipelined
 from sim.ranks import lockstep, router_of, show
@@ -104,6 +103,8 @@ class Cluster:
             if number not in self.replicas:
                 self.replicas |= self._replicas(number)
         if self.store is not None:
+            from sim.engine.tiers.remote_store import StoreClock
+
             StoreClock(self.clock.agenda, self.store)
             for number, user in self.store.users.items():
                 user.replica = self.replicas[number]

@@ -9,9 +9,6 @@ import numpy.typing as npt
 
 from model.dataclass import dataclass
 from sim.engine.scheduler import Scheduler
-from sim.engine.tiers.store_links import READ, WRITE
-from sim.engine.tiers.storing import Storing
-from sim.engine.tiers.tiered import Tiered
 from sim.recording.tape import Column
 from sim.recording.tiers import LOAD_WAITS, counted, load_waits
 from sim.settings.pools import Pool
@@ -71,8 +68,14 @@ class StoreCount:
 
 def store_count(scheduler: Scheduler, pool: Pool) -> StoreCount | None:
     """Return what a replica did at the store; None if it shares none."""
-    connector = None if scheduler.loads is None else scheduler.loads.connector
-    if not isinstance(connector, Storing | Tiered) or pool.store is None:
+    if scheduler.loads is None or pool.store is None:
+        return None
+    from sim.engine.tiers.store_links import READ, WRITE
+    from sim.engine.tiers.storing import Storing
+    from sim.engine.tiers.tiered import Tiered
+
+    connector = scheduler.loads.connector
+    if not isinstance(connector, Storing | Tiered):
         return None
     port, size = connector.port, pool.store.chunk_bytes
     return StoreCount(

@@ -8,8 +8,6 @@ import numpy.typing as npt
 
 from model.dataclass import dataclass
 from sim.engine.scheduler import Scheduler
-from sim.engine.tiers.offloading import Offloading
-from sim.engine.tiers.pipe import IN, OUT
 from sim.recording.tape import Column
 from sim.settings.pools import Pool
 from sim.traffic.outcomes import TIER_BYTES
@@ -77,7 +75,12 @@ NO_TIER = TierCount(0, 0, 0, 0, 0, 0, 0.0, 0.0)
 
 def tier_count(scheduler: Scheduler) -> TierCount | None:
     """Return what the second tier of a replica did; None without one."""
-    connector = None if scheduler.loads is None else scheduler.loads.connector
+    if scheduler.loads is None:
+        return None
+    from sim.engine.tiers.offloading import Offloading
+    from sim.engine.tiers.pipe import IN, OUT
+
+    connector = scheduler.loads.connector
     if not isinstance(connector, Offloading):
         return None
     eviction, busy_s = connector.eviction, connector.pipe.busy_s

@@ -119,9 +119,9 @@ def test_grouped_attention_can_be_slower_in_the_engine() -> None:
 def test_the_last_wave_of_tiles_counts_for_less_the_more_there_are() -> None:
     """With 8 KV heads 33 sequences are two waves of an H100's 132 multiprocessors."""
     shares = share_of_waves(np.array([0, 1, 16, 33, 330]), 8, "h100-sxm", 0.8)
-    np.testing.assert_allclose(shares, [0.8, 0.8, 0.8, 2 / 2.25, 20 / 20.25])
-    np.testing.assert_allclose(share_of_waves(np.array([500]), 2, "h100-sxm", 1.0), 1.0)
-    np.testing.assert_allclose(share_of_waves(np.array([54]), 4, "a100-80gb-sxm", 0.8), 2 / 2.25)
+    two, twenty = 0.8 / 0.82 * 2 / (1 + 1 / 0.82), 0.8 / 0.82 * 20 / (19 + 1 / 0.82)
+    np.testing.assert_allclose(shares, [0.8, 0.8, 0.8, two, twenty])
+    np.testing.assert_allclose(share_of_waves(np.array([54]), 4, "a100-80gb-sxm", 0.8), two)
 
 
 def test_a_large_batch_reads_its_cache_nearly_as_fast_as_tables_do() -> None:
@@ -133,10 +133,14 @@ def test_a_large_batch_reads_its_cache_nearly_as_fast_as_tables_do() -> None:
 
     waves = 128 * 8 / 108
     few, many = (reading_s(slow, n) / reading_s(MEASURED, n) for n in (8, 128))
-    np.testing.assert_allclose([few, many], [2.0, (waves + 1) / waves])
+    np.testing.assert_allclose(
+        [few, many], [2.0, 2.0]
+    )  # an error of the rate is one of all batches
+    gain = reading_s(MEASURED, 8) / reading_s(MEASURED, 128)
+    np.testing.assert_allclose(gain, waves / 0.82 / (waves + 1 / 0.82 - 1))
     of_tensorrt = load_gpu("b200-sxm")
-    apart = reading_s(slow, 128, of_tensorrt) / reading_s(MEASURED, 128, of_tensorrt)
-    np.testing.assert_allclose(apart, 2.0)
+    apart = reading_s(MEASURED, 8, of_tensorrt) / reading_s(MEASURED, 128, of_tensorrt)
+    np.testing.assert_allclose(apart, 1.0)
 
 
 def test_more_heads_than_measured_count_as_more_sequences() -> None:

@@ -98,6 +98,8 @@ RENAMED = {
     "laguna-xs.2": "laguna-xs-33b-a3b",
     "laguna-xs-2": "laguna-xs-33b-a3b",
     "laguna-s-2.1": "laguna-s-118b-a8b",
+    "laguna-m.1": "laguna-m-225b-a23b",
+    "laguna-m-1": "laguna-m-225b-a23b",
     "mimo-v2.5-pro": "mimo-v2.5-pro-1t-a42b",
     "ring-2.6-1t": "ling-2.6-1t",
     "ling-1t": "ring-1t",

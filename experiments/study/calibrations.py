@@ -1,8 +1,14 @@
 """The calibration and the GPU that a study names."""
 
-from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
+from hardware.calibration import (
+    Calibration,
+    UnknownCalibrationError,
+    calibration_names,
+    load_calibration,
+)
 from hardware.engines.constants import AUTO, ENGINES, engine_calibration, engine_calibration_names
 from hardware.gpu import Gpu, load_gpu
+from model.errors import one_of
 from workloads.streams import stream
 
 CALIBRATED = "calibrated"
@@ -74,10 +80,16 @@ def names_engine(calibration: str) -> bool:
 
 def check_calibration(calibration: str) -> None:
     """Look a name or path up, whatever the GPU. Raises ValueError."""
-    if not names_engine(calibration):
+    engines = (AUTO, *engine_calibration_names())
+    if names_engine(calibration):
+        if calibration.lower() not in engines:
+            told = f"calibration = {calibration!r}: {one_of(calibration, engines)}"
+            raise UnknownCalibrationError(told)
+        return
+    try:
         load_calibration(calibration)
-    elif calibration.lower() not in (AUTO, *engine_calibration_names()):
+    except UnknownCalibrationError:
+        names = one_of(calibration, (*engines, *calibration_names()))
         raise UnknownCalibrationError(
-            f"calibration = {calibration!r}: expected one of "
-            f"{', '.join((AUTO, *engine_calibration_names()))}"
-        )
+            f"calibration = {calibration!r} is no file that exists: {names}"
+        ) from None

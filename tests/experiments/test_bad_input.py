@@ -27,7 +27,7 @@ BAD_SETTINGS = {
     "no seeds": ("seeds=0", ["seeds = 0: expected greater than 0"]),
     "unknown model": ("model=otp-125m", ["model = 'otp-125m'", "did you mean opt-125m?"]),
     "unknown GPU": ("cluster.gpu=l40x", ["cluster.gpu = 'l40x'", "did you mean 'l40'?"]),
-    "unknown calibration": ("calibration=nnoe", ["calibration = 'nnoe'"]),
+    "unknown calibration": ("calibration=nnoe", ["'nnoe' is no file that exists: did you mean no"]),
     "unknown router": ("cluster.router=rond_robin", ["did you mean round_robin?"]),
     "unknown scheduler": ("engine.scheduler=chunked", ["did you mean chunked_prefill?"]),
     "unknown process": ("workload.arrivals.process=poison", ["did you mean poisson?"]),

@@ -35,8 +35,8 @@ def cards(rows: Sequence[Row]) -> list[dict[str, str]]:
     longest = max(row["output_tokens"] for row in rows)
     return [
         card(
-            f"prompt of {row['prompt_tokens']:.0f} tokens", f"{row['speed_up']:.3g} x",
-            f"predicted {row['speed_up_predicted']:.3g} x, after {longest:.0f} tokens",
+            f"prompt of {row['prompt_tokens']:.0f} tokens", f"{significant(row['speed_up'])} x",
+            f"predicted {significant(row['speed_up_predicted'])} x, after {longest:.0f} tokens",
         )
         for row in rows
         if row["output_tokens"] == longest

@@ -203,14 +203,17 @@ def run_measured(
 
 def _write_page(study: MeasuredStudy, findings: Findings, found: "Fit", folder: Path) -> None:
     """Write the page, with how well the calibration fits its measurements at the end."""
+    from experiments.calibrating.calibrate import describe
+
     text = (folder / "study.yaml").read_text(encoding="utf-8")
+    poor = f" {describe(found).splitlines()[0]}." if found.poor else ""
     write_sheet(
         folder / "report.html",
         Sheet(
             name=study.name,
             description=study.description,
             basis=f"{Path(study.model).name} on {study.device}, {study.dtype}. "
-            "Times of this machine: another run has others.",
+            f"Times of this machine: another run has others.{poor}",
             answer=findings.answer,
             cards=findings.cards,
             sections=[*findings.sections, fit_sheet.section(found)],

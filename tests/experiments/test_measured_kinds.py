@@ -109,8 +109,11 @@ def test_real_serving_is_laid_beside_its_simulation(folder: Path, capsys) -> Non
 def test_generation_with_and_without_cache(generated: tuple[Path, str]) -> None:
     out, printed = generated
     assert names(out) == COMMON | {"latency.csv", "latency.png"}
-    told = data_of((out / "report.html").read_text(encoding="utf-8"))
-    assert "times as fast" in told["verdict"]["text"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "times as fast" in data_of(page)["verdict"]["text"]
+    residuals = load_calibration(out / "calibration.yaml").residuals
+    assert residuals is not None
+    assert ("POOR FIT: do not rely on it; held-out error" in page) is residuals.poor
     table = pd.read_csv(out / "latency.csv")
     assert table[["prompt_tokens", "output_tokens"]].to_numpy().tolist() == [
         [5, 1], [5, 8], [5, 10], [40, 1], [40, 8], [40, 10],

@@ -163,7 +163,7 @@ def test_bare_peaks_are_told_loudly(tmp_path: Path) -> None:
         (["--only", "("], r"--only \(: not a regular expression"),
         (["--jobs", "0"], "--jobs: '0', expected a whole number of at least 1"),
         (["--seeds", "0"], "--seeds: '0', expected a whole number of at least 1"),
-        (["--calibration", "vlm"], "calibration = 'vlm' is no file that exists: did you mean vllm?"),
+        (["--calibration", "vlm"], "calibration = 'vlm' is no file that exists: did you mean vllm"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(

@@ -32,7 +32,7 @@ def as_written(resolved: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str,
 
 
 def losses(loaded: Loaded, settings: Sequence[Setting]) -> Iterator[Problem]:
-    """Refuse sections of a sweep that lack what the study says of the same: it would be gone.
+    """Refuse sections of a sweep that lack what the study's file says of them: it would be gone.
 
     ``sweep: [{engine: {block_size: 8}}]`` is the whole of the engine there, and not one key of it.
     """
@@ -43,7 +43,8 @@ def losses(loaded: Loaded, settings: Sequence[Setting]) -> Iterator[Problem]:
                 isinstance(value, Mapping) and isinstance(said, Mapping)
             ):
                 continue
-            if gone := _missing(said, value):
+            written = [each for each in said if loaded.has((key, each))]
+            if gone := _missing(written, value):
                 example = next((f"{key}.{word}" for word in value), f"{key}.{gone[0]}")
                 text = (
                     f"{key}: without {', '.join(map(show, gone))}, which the study says, expected "
@@ -52,7 +53,7 @@ def losses(loaded: Loaded, settings: Sequence[Setting]) -> Iterator[Problem]:
                 yield Problem(loaded.where(setting.origins[key]), text)
 
 
-def _missing(said: Mapping[str, Any], value: Mapping[str, Any]) -> list[str]:
+def _missing(said: Sequence[str], value: Mapping[str, Any]) -> list[str]:
     replaced = {
         key
         for sides in INSTEAD

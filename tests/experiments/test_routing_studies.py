@@ -106,7 +106,9 @@ def test_a_wrong_setting_is_said_with_its_key(
     change: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = write_study(tmp_path, STUDY)
-    options = ["--set", "sweep={}", "--set", "cluster.router=llm_d", "--set", change, "--dry-run"]
+    sets = ["sweep={}", "cluster.router=llm_d"]
+    sets = [each for each in sets if each.split("=")[0] != change.split("=")[0]] + [change]
+    options = [word for each in sets for word in ("--set", each)] + ["--dry-run"]
     assert main([str(study), *options]) == 2
     assert message in capsys.readouterr().err
 

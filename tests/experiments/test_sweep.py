@@ -61,7 +61,12 @@ def test_points_of_a_list_take_what_they_do_not_say_from_the_base(tmp_path: Path
 
 
 def test_whole_sections_can_be_swept(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, "  engine: [{dtype: float16}, {dtype: float32, block_size: 8}]\n")
+    """A section is all that there is of it; what a file says of it would be gone: refused."""
+    sections = "  engine: [{dtype: float16}, {dtype: float32, block_size: 8}]\n"
+    with pytest.raises(StudyError, match="engine: without max_num_seqs, which the study says"):
+        plan_of(tmp_path, sections)
+    text = SMALL.replace("  max_num_seqs: 8\n", "").replace("  engine.max_num_seqs: [1, 4]\n", "")
+    plan = prepare(from_study(load_study(write_study(tmp_path, text + sections))))
     assert [point.study.engine.block_size for point in plan.points] == [16, 8]
     assert plan.points[1].study.engine.max_num_seqs == 256, "a section replaces the base's"
     assert plan.points[0].values == {"engine": '{"dtype": "float16"}'}

@@ -68,8 +68,10 @@ const charts = (() => {
 
   // ---- axes
 
+  const fitting = (log) => (value) => Number.isFinite(value) && (!log || value > 0);
+
   function domain(values, log, zero, exact) {
-    const found = values.filter((value) => Number.isFinite(value) && (!log || value > 0));
+    const found = values.filter(fitting(log));
     if (!found.length) return log ? [1, 10] : [0, 1];
     let low = Math.min(...found), high = Math.max(...found);
     if (exact) return high > low ? [low, high] : [low, low + 1];
@@ -91,7 +93,7 @@ const charts = (() => {
       const value = a + span * (pixel - from) / (to - from);
       return log ? Math.exp(value) : value;
     };
-    scale.log = log;
+    scale.has = fitting(log);
     scale.domain = [low, high];
     return scale;
   }
@@ -204,28 +206,31 @@ const charts = (() => {
   }
 
   function limitText({ root, y, inner }, value, text, marks) {
-    // The text of a limit where it covers the fewest marks; it is one of them from then on.
-    const at = y(value), width = text.length * 6.4 + 8;
+    // The text of a limit, above its line or below.
+    const at = y(value), width = widthOf(text);
     if (!text || !(at >= inner.top && at <= inner.bottom)) return;
-    const places = [];
-    for (const share of [1, 0, 0.5, 0.75, 0.25])
-      for (const line of [at - 4, at + 12]) {
-        if (line - 10 < inner.top || line > inner.bottom) continue;
-        const left = inner.left + (inner.right - inner.left - width) * share;
-        places.push({ left, line, covered: marks.filter((each) => each.x > left - 6
-          && each.x < left + width + 6 && each.y > line - 16 && each.y < line + 8).length });
-      }
-    places.sort((a, b) => a.covered - b.covered);
-    if (!places.length) return;
-    const { left, line } = places[0];
-    svg(root, "text", { class: "limit-text", x: left + 4, y: line }, text);
-    for (let x = left; x < left + width + 6; x += 6) marks.push({ x, y: line - 4 });
+    put(root, inner, marks, [1, 0, 0.5, 0.75, 0.25].flatMap((share) => [at - 4, at + 12]
+      .map((line) => ({ left: inner.left + (inner.right - inner.left - width) * share, line, text }))));
   }
 
-  function mark(parent, look, x, y, size, hollow) {
-    const colour = `c${look.colour % COLOURS}`;
-    const fill = hollow ? "hollow" : "";
-    const r = size;
+  const widthOf = (text) => text.length * 6.4 + 8;
+
+  function put(root, inner, marks, places, look = "limit-text") {
+    // A text inside the chart where it covers the fewest marks; it is one of them from then on.
+    const over = ({ left, line, text }) => marks.filter(({ x, y }) => x > left - 6
+      && x < left + widthOf(text) + 6 && y > line - 16 && y < line + 8).length;
+    const found = places.filter(({ left, line, text }) => left > inner.left - 1
+      && left + widthOf(text) < inner.right + 1 && line - 10 >= inner.top && line <= inner.bottom)
+      .map((each) => ({ ...each, covered: over(each) })).sort((a, b) => a.covered - b.covered)[0];
+    if (!found) return;
+    const { left, line, text } = found;
+    svg(root, "text", { class: look, x: left + 4, y: line }, text);
+    for (let x = left; x < left + widthOf(text) + 6; x += 6) marks.push({ x, y: line - 4 });
+  }
+
+  const colourOf = (look) => `c${look.colour % COLOURS}`;
+
+  function mark(parent, look, x, y, r, hollow) {
     const paths = {
       circle: `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`,
       square: `M${x - r} ${y - r}h${2 * r}v${2 * r}h${-2 * r}z`,
@@ -233,8 +238,9 @@ const charts = (() => {
       diamond: `M${x} ${y - r * 1.3}L${x + r * 1.2} ${y}L${x} ${y + r * 1.3}L${x - r * 1.2} ${y}z`,
       cross: `M${x - r} ${y - r}L${x + r} ${y + r}M${x + r} ${y - r}L${x - r} ${y + r}`,
     };
-    return svg(parent, "path", { class: `mark ${colour} ${fill}`, d: paths[look.shape] });
+    return svg(parent, "path", { class: `mark ${colourOf(look)} ${hollow ? "hollow" : ""}`, d: paths[look.shape] });
   }
 
-  return { domain, frame, limit, limitText, mark, look, svg, html, broken, number, estimate, COLOURS, DASHES, PARTS };
+  return { domain, frame, limit, limitText, put, widthOf, mark, colourOf, look, svg, html, broken, number, estimate,
+    DASHES, PARTS };
 })();

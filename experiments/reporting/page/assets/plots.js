@@ -2,7 +2,8 @@
 "use strict";
 
 (() => {
-  const { frame, interactive, limit, limitText, mark, svg, html, COLOURS, DASHES, PARTS } = charts;
+  const { frame, interactive, limit, limitText, put, widthOf, mark, colourOf, svg, html, DASHES,
+    PARTS } = charts;
 
   function scatter(box, options) {
     // options.points: {x, y, look, size, state: kept | missed | saturated | undecided, text, pick}
@@ -22,22 +23,11 @@
   }
 
   function name({ root, x, y, inner }, marks, { x: at, y: up, text, short }) {
-    // A text beside a mark: where it is inside the chart and covers the fewest marks.
-    const places = [];
-    for (const words of [text, short || text])
-      for (const [dx, dy, anchor] of [[10, 18, 0], [10, -10, 0], [-10, 18, 1], [-10, -10, 1],
-        [0, 24, 0.5], [0, -16, 0.5]]) {
-        const width = words.length * 6.6, left = x(at) + dx - width * anchor;
-        const line = y(up) + dy;
-        if (left < inner.left || left + width > inner.right || line - 12 < inner.top
-          || line > inner.bottom) continue;
-        const covered = marks.filter((each) => each.x > left - 7 && each.x < left + width + 7
-          && each.y > line - 18 && each.y < line + 8).length;
-        places.push({ left, line, words, covered });
-      }
-    places.sort((a, b) => a.covered - b.covered);
-    if (places.length) svg(root, "text", { class: "named", x: places[0].left, y: places[0].line },
-      places[0].words);
+    // A text beside a mark.
+    const places = [text, short || text].flatMap((text) => [[6, 18, 0], [6, -10, 0], [-6, 18, 1],
+      [-6, -10, 1], [0, 24, 0.5], [0, -16, 0.5]].map(([right, down, share]) => (
+      { left: x(at) + right - widthOf(text) * share, line: y(up) + down, text })));
+    put(root, inner, [...marks], places, "named");
   }
 
   function lines(box, options) {
@@ -58,20 +48,19 @@
       const dash = DASHES[each.look.dash % DASHES.length];
       let path = "", open = false;
       for (const point of each.points) {
-        if (!Number.isFinite(point.y) || (y.log && point.y <= 0)) { open = false; continue; }
+        if (!y.has(point.y)) { open = false; continue; }
         path += `${open ? "L" : "M"}${x(point.x).toFixed(1)} ${y(point.y).toFixed(1)}`;
         open = true;
       }
       if (!each.loose) svg(layer, "path", { d: path,
-        class: each.faint ? "line faint" : `line c${each.look.colour % COLOURS}`,
+        class: each.faint ? "line faint" : `line ${colourOf(each.look)}`,
         "stroke-dasharray": dash });
       if (each.faint) continue;
       for (const point of each.points) {
-        if (!Number.isFinite(point.y) || (y.log && point.y <= 0)) continue;
-        if (point.x < x.domain[0] || point.x > x.domain[1]) continue;
+        if (!y.has(point.y) || point.x < x.domain[0] || point.x > x.domain[1]) continue;
         if (Number.isFinite(point.low)) {
-          const low = y.log ? Math.max(point.low, y.domain[0]) : point.low;
-          svg(layer, "line", { class: `bar c${each.look.colour % COLOURS}`, x1: x(point.x),
+          const low = Math.max(point.low, y.domain[0]);
+          svg(layer, "line", { class: `bar ${colourOf(each.look)}`, x1: x(point.x),
             x2: x(point.x), y1: y(low), y2: y(point.high) });
         }
         const node = options.plain ? null
@@ -86,12 +75,13 @@
       });
     }
     if (options.peak) name(chart, marks, options.peak);
-    const covered = [...marks, ...options.series.flatMap((each) => between(each.points, x, y))];
+    const covered = [...marks, ...options.series.flatMap((each) =>
+      between(each.points, x, y, spans.length ? 60 : 5))];
+    for (const { at } of spans)
+      for (let down = inner.top; down < inner.bottom; down += 7) covered.push({ x: x(at), y: down });
     const free = covered.length;
     for (const each of limits) limitText(chart, each.value, each.text, covered);
-    const drawn = options.series.flatMap((each) => between(each.points, x, y, 60));
-    const taken = [...marks, ...covered.slice(free), ...drawn];
-    for (const each of spans) spanText(chart, each, spans, taken);
+    for (const each of spans) spanText(chart, each, covered);
     covered.tags = covered.slice(free);
     for (const each of options.series) if (each.tag) tag(chart, each, options.series, covered);
     interactive(chart, marks);
@@ -99,8 +89,7 @@
 
   function tag({ root, x, y, inner }, series, all, covered) {
     // What a line is called, in its colour, at whichever of its points is furthest from the others.
-    const place = (each) => each.points.filter((one) => Number.isFinite(one.y)
-      && (!y.log || one.y > 0)).map((one) => ({ x: x(one.x), y: y(one.y) }))
+    const place = (each) => each.points.filter((one) => y.has(one.y)).map((one) => ({ x: x(one.x), y: y(one.y) }))
       .filter((one) => one.x >= inner.left && one.x <= inner.right);
     const others = all.filter((each) => each !== series).flatMap(place);
     const width = 7.2 * series.tag.length;
@@ -119,11 +108,11 @@
     }
     if (!found) return;
     covered.tags.push(found);
-    svg(root, "text", { class: `tag c${series.look.colour % COLOURS}`, x: found.x - width / 2,
+    svg(root, "text", { class: `tag ${colourOf(series.look)}`, x: found.x - width / 2,
       y: found.y + 4 }, series.tag);
   }
 
-  function between(points, x, y, parts = 5) {
+  function between(points, x, y, parts) {
     // Places on the line through points, for what is not to be written over.
     const shares = Array.from({ length: parts - 1 }, (_, part) => (part + 1) / parts);
     return points.slice(1).flatMap((point, place) => shares.map((share) => ({
@@ -132,7 +121,7 @@
   }
 
   function span({ root, x, inner }, { low, high, at, look }) {
-    const colour = `c${look.colour % COLOURS}`;
+    const colour = colourOf(look);
     if (Number.isFinite(low) && Number.isFinite(high))
       svg(root, "rect", { class: `span ${colour}`, x: x(low), width: Math.max(1, x(high) - x(low)),
         y: inner.top, height: inner.bottom - inner.top });
@@ -140,24 +129,12 @@
       y2: inner.bottom });
   }
 
-  function spanText({ root, x, inner }, { at, text }, spans, taken) {
-    // What an interval says, beside its line: where it covers least, the higher the better.
-    const width = 6.6 * text.length, places = [];
-    const outward = x(at) > (inner.left + inner.right) / 2 ? [true, false] : [false, true];
-    for (let line = inner.top + 12; line < inner.bottom - 4; line += 7)
-      for (const right of outward) {
-        const left = right ? x(at) - 5 - width : x(at) + 5;
-        if (left < inner.left || left + width > inner.right) continue;
-        const over = (one) => one.x > left - 4 && one.x < left + width + 4;
-        const covered = taken.filter((one) => over(one) && one.y > line - 15 && one.y < line + 6)
-          .length + spans.filter((one) => one.at !== at && over({ x: x(one.at) })).length;
-        places.push({ left, line, covered });
-      }
-    places.sort((a, b) => a.covered - b.covered);
-    if (!places.length) return;
-    const { left, line } = places[0];
-    svg(root, "text", { class: "limit-text", x: left, y: line }, text);
-    for (let put = left; put < left + width + 6; put += 6) taken.push({ x: put, y: line - 4 });
+  function spanText({ root, x, inner }, { at, text }, marks) {
+    // What an interval says, beside its line, as high as it can be.
+    const places = [];
+    for (let line = inner.top + 12; line < inner.bottom; line += 7)
+      places.push({ left: x(at), line, text }, { left: x(at) - widthOf(text), line, text });
+    put(root, inner, marks, places);
   }
 
   function legend(box, entries) {
@@ -169,7 +146,7 @@
         "aria-pressed": String(each.on !== false) }) : html(box, "span", { class: "key" });
       const icon = svg(button, "svg", { width: 28, height: 14, "aria-hidden": "true" });
       if (each.look) {
-        svg(icon, "line", { class: `line c${each.look.colour % COLOURS}`, x1: 0, x2: 28, y1: 7,
+        svg(icon, "line", { class: `line ${colourOf(each.look)}`, x1: 0, x2: 28, y1: 7,
           y2: 7, "stroke-dasharray": DASHES[each.look.dash % DASHES.length] });
         mark(icon, each.look, 14, 7, 4, each.hollow);
       } else svg(icon, "rect", { class: `part p${each.part % PARTS}`, x: 4, y: 1, width: 20, height: 12 });

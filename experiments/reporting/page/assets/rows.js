@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { frame, interactive, svg, number, PARTS } = charts;
+  const { frame, interactive, put, widthOf, svg, number, PARTS } = charts;
   const LETTER = 7.5, LINE = 14;
 
   function broken(name, most) {
@@ -47,9 +47,8 @@
     if (!(x(at) >= inner.left - 1 && x(at) <= inner.right + 1)) return;
     svg(root, "line", { class: kind, x1: x(at), x2: x(at), y1: inner.top, y2: inner.bottom });
     if (!text) return;
-    const right = x(at) > inner.right - text.length * LETTER;
-    svg(root, "text", { class: "limit-text", x: x(at) + (right ? -4 : 4), y: inner.bottom - 4,
-      "text-anchor": right ? "end" : "start" }, text);
+    put(root, inner, [], [x(at), x(at) - widthOf(text)].map((left) => (
+      { left, line: inner.bottom - 4, text })));
   }
 
   charts.bars = (box, options) => {

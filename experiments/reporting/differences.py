@@ -109,11 +109,15 @@ def _difference(
     if "draw" in gaps:  # its p value is not computed, the interval tells
         mean, low, high = interval_of(gaps, metric, real_ends)
         return Difference(whole, low - mean + whole, high - mean + whole)
-    unsteady = metric.startswith(QUEUEING) and max(row["saturated"], base["saturated"]) > 0
-    thin = min(effective(each, metric) for each in (row, base)) * LESS_NOISE < THIN
-    if any(parts) and (unsteady or thin or len(parts) < FEWEST_SEEDS):
+    if any(parts) and (len(parts) < FEWEST_SEEDS or _is_open(row, base, metric)):
         return Difference(whole)
     return sectioned(whole, parts)
+
+
+def _is_open(row: Mapping[str, Any], base: Mapping[str, Any], metric: str) -> bool:
+    """Tell whether a tail is too thin for an interval, or never comes to rest."""
+    unsteady = metric.startswith(QUEUEING) and max(row["saturated"], base["saturated"]) > 0
+    return unsteady or min(effective(each, metric) for each in (row, base)) * LESS_NOISE < THIN
 
 
 def paired_difference(

@@ -244,8 +244,8 @@ def _logarithms(values: Iterable[float]) -> list[float]:
 
 def _controlled(group: Columns, name: str, basis: Basis) -> Columns:
     """Runs with a rate less the luck of its arrivals, where these decide what is served."""
-    source, load = CONTROLLED.get(name, ""), basis.load
-    if source not in basis.offered or load is None or load.too_near:
+    source, load = CONTROLLED.get(name), basis.load
+    if source is None or source not in basis.offered or load is None or load.too_near:
         return group
     control, expected = basis.offered[source]
     if control not in group or name not in group:
@@ -263,7 +263,8 @@ def interval_of(
     runs: Columns, metric: str, ends: EndsOf | None = None
 ) -> tuple[float, float, float]:
     """Interval of one point: over seeds, or over draws and seeds where there are draws."""
-    ends = ends or _ends_of(runs, metric)
+    if ends is None:
+        ends = _ends_of(runs, metric) if len(runs[metric]) > 1 else real_ends  # one run has none
     if "draw" not in runs:
         return mean_interval(runs[metric], ends=ends)
     table: dict[object, dict[object, float]] = {}

@@ -148,6 +148,11 @@ class SteadyProbe:
         self.counts = Counts(self.promises)
         self.effects = {one.key: [] for one in self.promises}
 
+    @property
+    def _too_near(self) -> bool:
+        """Whether the load is so near the capacity that hardly a limit on a wait is kept."""
+        return self.load is not None and self.load.too_near
+
     def _effect(self, promise: Promise, counts: Counts) -> float:
         waits = None if self.load is None else effect_of_load(self.load)
         return expected_effect(promise, counts, waits)
@@ -172,7 +177,8 @@ class SteadyProbe:
     def _is_plain(self, first: Counts, promise: Promise) -> bool:
         """Whether the short run alone says that a promise is missed, by no ill luck."""
         share, allowed = first.against[promise.key] / max(first.measured, 1), promise.allowed
-        if not no_luck(share, first.measured, allowed, self._effect(promise, first)):
+        effect = 1.0 if self._too_near else self._effect(promise, first)
+        if not no_luck(share, first.measured, allowed, effect):
             return False
         if share * (1 - allowed) > PLAIN * allowed * (1 - share):
             return True
@@ -201,7 +207,14 @@ class SteadyProbe:
         if self._is_hopeless or self.verdict is Verdict.MISSED or self._is_futile:
             return True
         return all(
-            is_over(self._of(one), one.allowed, self.confidence, self.most, self.effects[one.key])
+            is_over(
+                self._of(one),
+                one.allowed,
+                self.confidence,
+                self.most,
+                self.effects[one.key],
+                too_near=self._too_near,
+            )
             for one in self.promises
         )
 
@@ -212,7 +225,13 @@ class SteadyProbe:
             return Verdict.MISSED
         return together(
             [
-                decide(self._of(one), one.allowed, self.confidence, self.effects[one.key])
+                decide(
+                    self._of(one),
+                    one.allowed,
+                    self.confidence,
+                    self.effects[one.key],
+                    too_near=self._too_near,
+                )
                 for one in self.promises
             ]
         )

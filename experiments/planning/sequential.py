@@ -74,7 +74,7 @@ Batch = tuple[int, int]
 
 def decide(
     runs: Sequence[Sequence[Batch]], allowed: float, confidence: float,
-    effects: Sequence[float] = (),
+    effects: Sequence[float] = (), *, too_near: bool = False,
 ) -> Verdict:  # fmt: skip
     """Return what the runs so far say, as if they had been looked at one by one.
 
@@ -84,12 +84,14 @@ def decide(
         confidence: that neither verdict is wrong.
         effects: design effect of the misses that is to be expected, after each number of runs;
             none: nothing is known but the runs.
+        too_near: the load is one of which hardly anything is kept; what looks plain is.
     """
     if not runs:
         return Verdict.UNDECIDED
     known = effects or [1.0] * len(runs)
+    luck = [1.0] * len(runs) if too_near else known
     first = _share(runs[0])
-    if first > HOPELESS * allowed and no_luck(first, _measured(runs[:1]), allowed, known[0]):
+    if first > HOPELESS * allowed and no_luck(first, _measured(runs[:1]), allowed, luck[0]):
         return Verdict.MISSED
     for look in LOOKS:
         if look > len(runs):
@@ -98,7 +100,7 @@ def decide(
         each = [_share(run) for run in seen]
         mean = math.fsum(each) / look
         plain = min(each) > allowed and mean > FAR * allowed
-        if plain and no_luck(mean, _measured(seen), allowed, effect):
+        if plain and no_luck(mean, _measured(seen), allowed, luck[look - 1]):
             return Verdict.MISSED
         batches = [batch for run in seen for batch in run]
         found = _look(batches, allowed, level_of(look, confidence), effect)
@@ -118,13 +120,14 @@ def no_luck(share: float, measured: float, allowed: float, effect: float) -> boo
 
 def is_over(
     runs: Sequence[Sequence[Batch]], allowed: float, confidence: float, most: int = LOOKS[-1],
-    effects: Sequence[float] = (),
+    effects: Sequence[float] = (), *, too_near: bool = False,
 ) -> bool:  # fmt: skip
     """Tell whether no further run would change anything, or there are ``most`` of them.
 
     Nor would it where they hardly can end as kept: undecided and missed are the same to a buyer.
     """
-    if len(runs) >= most or decide(runs, allowed, confidence, effects) is not Verdict.UNDECIDED:
+    found = decide(runs, allowed, confidence, effects, too_near=too_near)
+    if len(runs) >= most or found is not Verdict.UNDECIDED:
         return True
     return len(runs) >= LOOKS[0] and _chance_of_kept(runs, allowed, confidence) < FUTILE
 

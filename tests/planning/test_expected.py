@@ -51,6 +51,7 @@ def test_one_long_busy_period_does_not_miss_a_limit() -> None:
     long = [[(0, 5400)] * 4 + [(1485, 5400)]]
     assert decide(long, ALLOWED, 0.95) is Verdict.MISSED
     assert decide(long, ALLOWED, 0.95, [effect]) is Verdict.UNDECIDED
+    assert decide(long, ALLOWED, 0.95, [effect], too_near=True) is Verdict.MISSED
     assert no_luck(0.3, 27_000, ALLOWED, effect)
     assert not no_luck(0.055, 27_000, ALLOWED, effect)
     assert no_luck(0.02, 27_000, ALLOWED, OF_TOKENS)

@@ -12,10 +12,7 @@ from sim.engine.waiting import Ranked, WaitingQueue
 
 
 class ShortestRemaining(ChunkedPrefill):
-    """vLLM v1's steps, the chunks in them by what is left of each prompt.
-
-    Whoever has waited for ``patience`` steps goes before all others, so that nobody starves.
-    """
+    """vLLM v1's steps, the chunks by what is left; who waits ``patience`` steps goes first."""
 
     def __init__(
         self, pool: BlockPool, waiting: WaitingQueue, settings: Settings, *, patience: int = 50

@@ -28,7 +28,7 @@ from model.spec import (
         ("lama-3-8b", r"did you mean llama-3-8b\? Expected a path to a config.json or one of"),
         (
             "meta-llama/Meta-Llama-3-71B-Instruct",
-            "neither .* names that .*; beginning with llama: .*llama-4-scout-17b-16e$",
+            "neither .* names that .*; beginning with llama: .*llama-3-70b, .*llama-65b$",
         ),
         ("nowhere/config.json", "no such file or folder, expected a path to a config.json"),
         ("/no/such/folder/Qwen2.5-7B-Instruct-FP8", "no such file or folder"),

@@ -17,11 +17,11 @@ class Drafting:
     """Of the token budget, what each request takes beside its rows
     (``max_num_new_slots_for_drafting``)."""
     drops_block: bool = False
+    """Whether the last block that the prefix cache finds is computed again, since the drafter needs
+    the target's hidden states (``use_eagle_block_drop``)."""
     tells_at_end: bool = False
     """Whether blocks that a step fills can be found from its end on, not from the next plan on, if
     steps are not planned ahead (vLLM 0.33 on)."""
-    """Whether the last block that the prefix cache finds is computed again, since the drafter needs
-    the target's hidden states (``use_eagle_block_drop``)."""
     by_sequences: tuple[int, ...] = ()
     """Drafts that follow a step of so many sequences, from 0; empty: always ``tokens``."""
     max_model_len: int = 1 << 60

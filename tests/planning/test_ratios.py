@@ -2,18 +2,22 @@
 
 from math import gcd
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from test_plan import PRICES, SMALL, study
 
 from experiments.planning.bounds import rates_of
 from experiments.planning.plan.candidates import built
+from experiments.planning.plan.fates import fate, why
 from experiments.planning.plan.finding import Finder
 from experiments.planning.plan.ratios import every_ratio
 from experiments.planning.plan.reading import read_plan
 from experiments.planning.plan.serving_files import winner_study
 from experiments.planning.plan.tables import candidates_table
 from experiments.planning.progress import SearchProgress
+from experiments.planning.sequential import Verdict
 from experiments.planning.trials import Trials
 from experiments.running import capacity
 from experiments.running.local import Local
@@ -112,3 +116,20 @@ def test_a_plan_finds_the_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert priced.min() == pytest.approx(answer.usd_per_hour)
     parts = [pool.replicas for pool in winner_study("small", answer).cluster.all_pools]
     assert sum(parts) == answer.replicas
+
+    # Another ratio may be the same hardware: then it is no other candidate, whatever its runs tell.
+    same = next(
+        (one, size)
+        for one in found.candidates
+        if one.number != answer.candidate.number
+        for size in range(2, 9)
+        if one.sized(size) == answer.candidate.sized(answer.replicas)
+    )
+    state: Any = found.states[same[0].number]
+    state.replicas, state.fate = None, "undecided"
+    unclear = SimpleNamespace(verdict=Verdict.UNDECIDED)
+    state.probes = {same[1]: unclear}
+    assert fate(found, same[0]) == "same price"
+    assert why(found, same[0]) == f"with {answer.replicas} replicas it is the answer itself"
+    state.probes = {same[1] + 1: unclear}
+    assert fate(found, same[0]) == "undecided"

@@ -18,6 +18,8 @@ def fate(found: PlanFound, candidate: Candidate) -> str:
     if any(one.candidate.number == candidate.number for one in found.finalists):
         return "runner-up"
     state = found.states[candidate.number]
+    if _is_the_answer(found, candidate):
+        return "same price"
     if state.replicas is None:
         return state.fate or "price bound"
     if winner is None:
@@ -43,14 +45,13 @@ def why(found: PlanFound, candidate: Candidate) -> str:
             f"its capacity asks for {candidate.told(state.least)} = {usd:,.2f} USD/h before any "
             "limit is looked at"
         )
+    winner = found.winner
+    if winner is not None and word == "same price" and _is_the_answer(found, candidate):
+        return f"with {winner.replicas} replicas it is the answer itself"
     if state.replicas is None:
         return _not_kept(found, state)
-    winner = found.winner
     assert winner is not None
     replicas, usd, missed = solved(found, candidate)
-    own = winner.candidate
-    if word == "same price" and candidate.sized(replicas) == own.sized(winner.replicas):
-        return f"with {replicas} replicas it is the answer itself"  # of another ratio of its pools
     text = f"{counted(replicas)} the SLO ({percent(missed)} miss{_may(found, candidate)})"
     if word == "same price" and usd < winner.usd_per_hour / ALIKE:
         fewer = counted(winner.state.replicas or 0, "keep")
@@ -61,6 +62,18 @@ def why(found: PlanFound, candidate: Candidate) -> str:
     if word == "same price":
         return f"{text}, at the same price as the answer, which misses {percent(_own(winner))}"
     return f"{text}, for {usd:,.2f} USD/h, {100 * (usd / winner.usd_per_hour - 1):+.0f}%"
+
+
+def _is_the_answer(found: PlanFound, candidate: Candidate) -> bool:
+    """Tell whether a candidate, with as many replicas as were tried last, is the answer's hardware.
+
+    Of pools in another ratio it may be, whatever its own runs could tell of it.
+    """
+    winner, state = found.winner, found.states[candidate.number]
+    if winner is None or winner.candidate.number == candidate.number:
+        return False
+    tried = state.not_kept if state.replicas is None else solved(found, candidate)[0]
+    return tried is not None and candidate.sized(tried) == winner.candidate.sized(winner.replicas)
 
 
 def solved(found: PlanFound, candidate: Candidate) -> tuple[int, float, float]:

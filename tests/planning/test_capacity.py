@@ -139,13 +139,13 @@ def test_results_of_another_search_are_not_replaced_unless_asked(
     """What a search asks for and makes of the answers decides what comes out, rooms included."""
     path, out = study(tmp_path), tmp_path / "out"
     assert run(path, "--out", out) == 0
-    whole = sources.sources_digest(SEARCHING)
+    whole = sources.content_digest(SEARCHING)
     monkeypatch.setattr(sources, "ROOT", tmp_path / "copy")
     shutil.copytree(Path(capacity_words.__file__).parents[1], tmp_path / "copy" / SEARCHING)
-    assert sources.sources_digest.__wrapped__(SEARCHING) == whole
+    assert sources.content_digest(SEARCHING) == whole
     with (tmp_path / "copy" / SEARCHING / "plan/branching.py").open("a") as file:
         file.write("WAVE = 5\n")
-    other = sources.sources_digest.__wrapped__(SEARCHING)
+    other = sources.content_digest(SEARCHING)
     assert other != whole
     monkeypatch.setattr(folder, "sources_digest", lambda _: other)
     assert run(path, "--out", out) == 2

@@ -8,6 +8,7 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
+from model.counts import count_of
 from model.same import Same
 from sim.acceptance import Synthetic
 from sim.api_server import all_reached_s, own_loops, shared_loops
@@ -140,7 +141,7 @@ class Cluster:
             unfinished = [each for each in scheduler.unfinished() if each not in dropped]
             if unfinished and self.stop_s == inf:
                 raise RuntimeError(
-                    f"{len(unfinished)} requests never finished: a scheduler is stuck"
+                    f"{count_of(len(unfinished), 'request')} never finished: a scheduler is stuck"
                 )
             for sequence in () if self.pools[number].role == PREFILL else unfinished:
                 self.recorder.outcomes.unfinished(sequence, number)

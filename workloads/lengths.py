@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from workloads import traces
 from workloads.config import Config, Count, Positive, Variation
+from workloads.counts import count_of
 from workloads.requests import Floats, Ints
 from workloads.traces.errors import printable
 
@@ -147,7 +148,8 @@ class Empirical(Config):
         values = self.values()
         return (
             f"{printable(Path(self.path).name)}: column {printable(self.column)}, "
-            f"{len(values):,} values, {values.mean(dtype=np.float64):,.1f} tokens in the mean"
+            f"{count_of(len(values), 'value')}, {values.mean(dtype=np.float64):,.1f} tokens in the "
+            "mean"
         )
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:

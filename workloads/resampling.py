@@ -10,6 +10,7 @@ another day.
 import numpy as np
 
 from workloads.config import Config, Positive, Seconds
+from workloads.counts import count_of
 from workloads.requests import Requests
 
 
@@ -56,6 +57,6 @@ def resampled(requests: Requests, how: Resample, rng: np.random.Generator) -> Re
         prefixes=requests.prefixes and requests.prefixes.taken(rows),
         notes=(
             *requests.notes,
-            f"resampled within windows of {how.window_s:g} s: {len(of):,} requests",
+            f"resampled within windows of {how.window_s:g} s: {count_of(len(of), 'request')}",
         ),
     )

@@ -20,6 +20,7 @@ import numpy as np
 
 from workloads.config import Config, Count, NonNegative, Positive
 from workloads.continued import continued, full_blocks, grown, resent, said_again
+from workloads.counts import count_of
 from workloads.requests import After, Floats, Ints, Requests
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _told(session: Ints, turn: Ints, gap_s: Floats, links: "Links", sessions: Tr
     if links.lost:
         lost = f"; {links.lost:,} go on with requests that are not in the trace, and begin sessions"
     return (
-        f"sessions: {len(session):,} requests are turns of {count:,} sessions, at most {most} of "
-        f"one{middle}; the first is asked at its time, each further one its gap after the answer "
-        f"before{took}{lost}"
+        f"sessions: {count_of(len(session), 'turn')} of {count_of(count, 'session')}, at most "
+        f"{most} of one{middle}; the first is asked at its time, each further one its gap after "
+        f"the answer before{took}{lost}"
     )

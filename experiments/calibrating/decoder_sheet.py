@@ -11,6 +11,7 @@ from experiments.reporting.page.figures import Axis, Bar, Figure, Series
 from experiments.reporting.page.sheet import Answer, Section, card
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import significant
+from model.counts import count_of
 
 Row = Mapping[str, Any]
 Distributions = dict[tuple[str, float], dict[str, dict[str, list[float]]]]
@@ -29,7 +30,8 @@ def answer(rows: Sequence[Row]) -> Answer:
     return Answer(
         f"Half of the simulated figures are within {100 * error:.1f}% of the real engine, and half "
         f"of its own within {100 * noise:.1f}% when it runs again.",
-        more=f"{within} of {len(known)} figures are as near as the real engine is to itself. "
+        more=f"As near as the real engine is to itself: {within} of "
+        f"{count_of(len(known), 'figure')}. "
         f"Furthest off: {_name(worst)} of {_setting(worst)}, {100 * worst['error']:+.1f}%.",
         about="Error: simulated against the mean of two real runs. Noise: the second real run "
         "against the first, which no simulation can beat.",

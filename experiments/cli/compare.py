@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from experiments.cli.command import Parser, called, fail, run_command
 from experiments.reporting.formats import FORMATS, written
+from model.counts import count_of
 from model.dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _print(one: "Comparison", to: "Console") -> None:
     if not one.settings:
         to.print("  no setting differs")
     if (more := len(one.settings) - MOST_SETTINGS) > 0:
-        to.print(f"  and {more} more settings: --report FILE lists all")
+        to.print(f"  and {count_of(more, 'more setting')}: --report FILE lists all")
     table = Table()
     for heading in ("", "before", "after", "difference", "%", ""):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -195,6 +196,7 @@ def _print(one: "Comparison", to: "Console") -> None:
             for percent, value in ((10, spread.p10_s), (50, spread.p50_s), (90, spread.p90_s))
         )
         to.print(
-            f"{spread.latency.upper()} of {spread.requests:,} requests: {spread.better:,} better "
-            f"by more than 10%, {spread.worse:,} worse; difference of a request (ms): {ends}"
+            f"{spread.latency.upper()} of {count_of(spread.requests, 'request')}: "
+            f"{spread.better:,} better by more than 10%, {spread.worse:,} worse; "
+            f"difference of a request (ms): {ends}"
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.command import Parser, between, called, fail, processes, run_command
+from model.counts import count_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -125,6 +126,6 @@ def _block(found: "Fitted") -> str:
     values = ", ".join(f"{name}: {value:.3g}" for name, value in found.values.items())
     std = ", ".join(f"{name}: {value:.2g}" for name, value in found.std.items())
     return (
-        f"# {found.runs} runs, residuals {found.rms:.2f} of their scales (rms)\n"
+        f"# {count_of(found.runs, 'run')}, residuals {found.rms:.2f} of their scales (rms)\n"
         f"values: {{{values}}}\nstd: {{{std}}}"
     )

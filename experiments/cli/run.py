@@ -206,7 +206,7 @@ def _status(outcome: "Outcome") -> int:
 
 
 def _ending(plan: "Plan", outcome: "Outcome", out: Path) -> str:
-    from experiments.reporting.quantities import count_of
+    from model.counts import count_of
 
     resumed = f", {outcome.resumed} of them from an interrupted call" if outcome.resumed else ""
     return f"{count_of(plan.runs, 'run')}{resumed}, {outcome.wall_s:.1f} s; results are in {out}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.command import Parser, called, fail, run_command, whole_number
+from model.counts import count_of
 
 if TYPE_CHECKING:
     from experiments.study.points import Point
@@ -86,7 +87,8 @@ def _command(options: argparse.Namespace) -> int:
         return fail(f"--out {out} is there already; move it away, or choose another")
     except ValueError as error:
         return fail(str(error))
-    print(f"{count:,} events of {options.start_s:g} to {stop_s:g} s are in {out}", file=sys.stderr)
+    stretch = f"{options.start_s:g} to {stop_s:g} s"
+    print(f"{out} holds {count_of(count, 'event')} of {stretch}", file=sys.stderr)
     return 0
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.cli.command import Parser, between, called, fail, processes, run_command
-from experiments.reporting.quantities import count_of
 from experiments.running.folder import Wanted, chosen_folder, results_folder
 from experiments.running.publish import claimed, publish
 from experiments.study.calibrations import check_calibration
@@ -19,6 +18,7 @@ from experiments.validation.predict import SEEDS, Plan, Prediction, plan, predic
 from experiments.validation.rows import COLUMNS, Skipped, read_table
 from experiments.validation.terminal import Bar, ablation_text, headline, summary_text
 from experiments.validation.writing import FILES, facts_of, identity_of, write_results
+from model.counts import count_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

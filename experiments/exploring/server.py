@@ -25,6 +25,7 @@ from experiments.exploring.turns import Turns
 from experiments.exploring.workers import Workers
 from experiments.running.assemble import write_plain_yaml
 from experiments.study.errors import StudyError
+from model.counts import count_of
 from model.dataclass import dataclass
 
 SEEDS = "seeds"
@@ -75,7 +76,8 @@ class Explorer:
         viewer = _viewer(request)
         mine = sum(each.viewer == viewer for each in self.answered)
         if len(self.answered) >= MOST_QUESTIONS or mine >= MOST_OF_A_VIEWER:
-            text = f"{mine} settings are simulated for you already: ask again in a moment"
+            waiting = count_of(mine, "question")
+            text = f"{waiting} of yours being simulated already: ask again in a moment"
             return PlainTextResponse(text, 503)
         question = Question(self.base, self.workers, self.thinking, viewer)
         lines = _lines(request, question.answers(settings, baseline, seeds))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from experiments.planning.progress import SearchProgress
 from experiments.reporting.drawing import Picture
-from experiments.reporting.quantities import count_of
 from experiments.running.sweep import Executor
 from experiments.study.document import Loaded, Study
 from experiments.study.kinds import kind_of
+from model.counts import count_of
 from model.dataclass import dataclass
 
 if TYPE_CHECKING:

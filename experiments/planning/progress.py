@@ -10,6 +10,7 @@ from experiments.reporting.terminal import console
 from experiments.running.progress_bar import Last
 from experiments.running.results import Progress
 from experiments.running.sweep import Run
+from model.counts import count_of
 
 BETWEEN_LINES_S = 20.0
 
@@ -61,7 +62,7 @@ class Bar(_Counted):
     def __init__(self) -> None:
         super().__init__()
         self._bar = RichProgress(
-            TextColumn("searching"), BarColumn(), TextColumn("{task.completed} runs"),
+            TextColumn("searching"), BarColumn(), TextColumn("runs: {task.completed}"),
             TimeElapsedColumn(), TextColumn("{task.fields[left]}"), Last(),
             console=console(sys.stderr), transient=True,
         )  # fmt: skip
@@ -108,7 +109,7 @@ class Lines(_Counted):
         self.expected = max(self.expected, self.done + 1)
         if time.monotonic() - self._told_s > BETWEEN_LINES_S:
             self._told_s = time.monotonic()
-            print(f"{self.done} runs, {self.left()}: {run.label}", file=sys.stderr)
+            print(f"{count_of(self.done, 'run')}, {self.left()}: {run.label}", file=sys.stderr)
 
     def note(self, text: str) -> None:
         """Say it."""

@@ -11,6 +11,7 @@ from experiments.planning.promises import Promise
 from experiments.planning.sequential import Verdict
 from experiments.planning.trials import Ask
 from experiments.study.document import Study
+from model.counts import count_of
 from model.dataclass import dataclass
 
 StudyAt = Callable[[int], Study]
@@ -62,7 +63,7 @@ def smallest(
     try:
         count = next(asking)
         while True:
-            name = f"{label}, {count} replicas" if label else f"{count} replicas"
+            name = ", ".join(filter(None, (label, count_of(count, "replica"))))
             probe = probes[count] = SteadyProbe(study_at(count), name, promises, confidence)
             settle([probe], ask)
             count = asking.send(probe.verdict is Verdict.KEPT)

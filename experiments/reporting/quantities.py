@@ -35,11 +35,6 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{rounded:,.{max(digits - 1 - exponent, 0)}f}"
 
 
-def count_of(number: int, noun: str) -> str:
-    """Write ``1 run``, ``1,200 runs``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def signed(value: float, digits: int = 3) -> str:
     """Write a difference as ``significant`` does, with its sign: ``+1.5``, ``-12,300``."""
     text = significant(value, digits)

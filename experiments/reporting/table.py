@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.figure_layout import said
 from experiments.reporting.notes import point_notes
-from experiments.reporting.quantities import DASH, count_of, half_length
+from experiments.reporting.quantities import DASH, half_length
 from experiments.reporting.records import Records
 from experiments.reporting.settings_text import setting_lines
 from experiments.reporting.support import FIRM, THIN, effective, too_short
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.reporting.words import calibration_notes, ceiling_lines, ledger_lines
 from experiments.study.points import Plan
+from model.counts import count_of
 from model.dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def print_summary(plan: Plan, summary: Records, to: "Console") -> None:
     to.print(table)
     notes = point_notes(plan, rows, any(row["saturated"] > 0 for row in rows))
     if left_out := len(columns) - len(shown):
-        notes.append(f"{left_out} columns have no room here, summary.csv has them")
+        notes.append(f"no room here for {count_of(left_out, 'column')}: see summary.csv")
     for note in notes:
         to.print(f"note: {note}")
 
@@ -196,8 +197,8 @@ def _title(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
     if draws := plan.study.calibration_draws:
         number = f"{seeds} seeds" if seeds > 1 else "one seed"
         repeats = (
-            f"{draws} drawn calibrations with {number}, ± or (low{DASH}high) is a 95% interval, "
-            "prices included"
+            f"{count_of(draws, 'drawn calibration')} with {number}, ± or (low{DASH}high) is a 95% "
+            "interval, prices included"
         )
     values = {metric: {row.get(metric, math.nan) for row in rows} for metric in ALIKE}
     alike = [

@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.reporting.intervals import NORMAL_QUANTILE, share_ends
 from experiments.reporting.support import TOO_NEAR, too_short
+from model.counts import count_of
 from model.dataclass import dataclass
 from sim.measuring.slo import Slo, percentile_limits, request_limits
 
@@ -102,4 +103,6 @@ def window_notes(row: Mapping[str, Any], exact: bool) -> list[str]:
         else ""
     )
     alone = ", which says nothing about other days" if exact else ""
-    return [f"{100 * kept:.3g}%{ends} of {windows:,.0f} windows kept the slo{worst}{alone}"]
+    return [
+        f"{100 * kept:.3g}%{ends} of {count_of(int(windows), 'window')} kept the slo{worst}{alone}"
+    ]

@@ -19,6 +19,7 @@ from hardware.links.exchange import told_of_exchange
 from hardware.links.interconnect import told_of_servers, told_of_stages
 from hardware.prices.lookup import unmeasured_note
 from hardware.relatives import relative_of, told_of_links
+from model.counts import count_of
 from model.spec import load_spec
 from sim.settings.engine_config import EngineConfig, precision_of
 from sim.settings.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
@@ -83,13 +84,13 @@ def calibrations_of(plan: Plan) -> list[str]:
 def _repetitions(plan: Plan) -> str:
     """How often a point is run, and what its intervals hold."""
     seeds, draws = plan.study.seeds, plan.study.calibration_draws
-    each = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    each = count_of(seeds, "seed")
     if not draws:
         return f"{each} a point."
     held = "prices and that of the traffic" if seeds > 1 else "prices only"
     return (
-        f"{draws} drawn calibrations with {each} each a point: intervals hold the uncertainty of "
-        f"{held}."
+        f"{count_of(draws, 'drawn calibration')} with {each} each a point: intervals hold the "
+        f"uncertainty of {held}."
     )
 
 
@@ -102,9 +103,9 @@ def calibration_notes(plan: Plan) -> list[str]:
     ]
     if plan.study.calibration_draws:
         notes.append(
-            f"every seed is run with {plan.study.calibration_draws} calibrations drawn from the "
-            "fit's covariance: intervals hold the uncertainty of prices, but not an error of the "
-            "model's form"
+            f"every seed is run with {count_of(plan.study.calibration_draws, 'calibration')} drawn "
+            "from the fit's covariance: intervals hold the uncertainty of prices, but not an error "
+            "of the model's form"
         )
     return notes
 

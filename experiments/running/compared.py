@@ -25,6 +25,7 @@ from experiments.running.compared_settings import Difference as Setting
 from experiments.running.compared_settings import basis_of, differing, settings_of
 from experiments.running.record import MANIFEST, MANIFESTS
 from experiments.study.errors import StudyError, show
+from model.counts import count_of
 from model.dataclass import dataclass
 from sim.measuring.latencies import COLUMNS, SPANS, latency
 
@@ -118,8 +119,8 @@ def sides_of(before: str, after: str) -> list[tuple[Side, Side]]:
     pairs = [(one, two) for one in first for two in second if _keys(one) == _keys(two)]
     if not pairs or not any(keys):
         raise StudyError.of(
-            f"compare {before} {after}: {len(first)} and {len(second)} points, none of which have "
-            "the same swept values, expected one of each: FOLDER:POINT"
+            f"compare {before} {after}: {len(first)} and {count_of(len(second), 'point')}, none "
+            "with the same swept values, expected one of each: FOLDER:POINT"
         )
     return pairs
 

@@ -3,6 +3,7 @@
 import sys
 
 from experiments.running.results import Progress
+from model.counts import count_of
 
 
 class Lines(Progress):
@@ -11,7 +12,7 @@ class Lines(Progress):
     def start(self, total: int, finished: int) -> None:
         """Say how much an interrupted call left to do."""
         if finished:
-            print(f"{finished} of {total} runs are finished already", file=sys.stderr)
+            print(f"finished already: {finished} of {count_of(total, 'run')}", file=sys.stderr)
 
     def note(self, text: str) -> None:
         """Say it."""

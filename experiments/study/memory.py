@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from experiments.study.errors import show
+from model.counts import count_of
 
 REQUEST_BYTES = 300
 """Of a run at its peak, for each request: columns, outcomes, and those of the table of requests."""
@@ -41,6 +42,6 @@ def too_many_runs(points: int, draws: int, seeds: int) -> str:
         return ""
     drawn = f" x {draws} calibration_draws" if draws else ""
     return (
-        f"seeds = {show(seeds)}: {points} points{drawn} x {seeds} seeds are {runs:,} runs, "
-        f"expected at most {MOST_RUNS:,}"
+        f"seeds = {show(seeds)}: {count_of(points, 'point')}{drawn} x {count_of(seeds, 'seed')} "
+        f"are {runs:,} runs, expected at most {MOST_RUNS:,}"
     )

@@ -14,6 +14,7 @@ from experiments.validation.figures import ABOVE
 from experiments.validation.predict import Prediction, Task, predict
 from hardware.calibration import Calibration
 from hardware.engines.constants import constants_of, engine_calibration
+from model.counts import count_of
 from model.dataclass import dataclass
 
 Floats = npt.NDArray[np.float64]
@@ -116,7 +117,8 @@ def fit_constants(
         if not rows:
             rows.extend(found)
             if len(rows) < len(names):
-                told = f"{len(rows)} measured figures cannot determine {len(names)} constants"
+                told = f"{count_of(len(rows), 'measured figure')} cannot determine "
+                told += count_of(len(names), "constant")
                 raise ValueError(told)
         # A row that saturates with a trial's constants says nothing about them but that.
         kept = [found.get(row, 3.0) for row in rows]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from experiments.reporting.quantities import count_of
 from experiments.reporting.terminal import console
 from experiments.validation.predict import Prediction, Task
 from experiments.validation.rows import Skipped
 from experiments.validation.tables import LOADS
+from model.counts import count_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -56,7 +56,8 @@ class Bar:
         before, self._finished = self._finished, self._finished + 1
         self._bar.update(self._task, advance=1)
         if self._plain and 10 * before // self._total != 10 * self._finished // self._total:
-            print(f"simulated {self._finished} of {self._total} runs", file=sys.stderr)
+            whole = count_of(self._total, "run")
+            print(f"simulated {self._finished} of {whole}", file=sys.stderr)
 
 
 def headline(predictions: Sequence[Prediction], skipped: Sequence[Skipped]) -> str:
@@ -67,8 +68,8 @@ def headline(predictions: Sequence[Prediction], skipped: Sequence[Skipped]) -> s
     if bare:
         gpus = ", ".join(sorted({one.gpu for one in predictions if one.calibration == "none"}))
         lines.append(
-            f"NOT CALIBRATED: {bare} rows are priced at the datasheet's peaks ({gpus}); such "
-            "prices are a bound and no forecast"
+            f"NOT CALIBRATED: {count_of(bare, 'row')} priced at the datasheet's peaks ({gpus}); "
+            "such prices are a bound and no forecast"
         )
     return "\n".join(lines)
 
@@ -94,7 +95,9 @@ def ablation_text(table: "DataFrame") -> str:
         names = [str(name) for name in part.columns]
         names = [name for name in names if name.endswith("_pct") and part[name].notna().any()]
         heads = [name.removesuffix("_median_abs_error_pct") for name in names]
-        lines.append(f"ablation: median absolute error %, {load} ({part.rows.max()} rows)")
+        lines.append(
+            f"ablation: median absolute error %, {load} ({count_of(part.rows.max(), 'row')})"
+        )
         lines.append("  ".join([f"{'':22}", *(f"{head:>14}" for head in heads)]))
         for _, row in part.iterrows():
             cells = (f"{row[name]:14.1f}" for name in names)

@@ -76,6 +76,39 @@ def _refusal(demand: MemoryDemand, ledger: MemoryLedger) -> str:
 
 
 def _remedy(demand: MemoryDemand) -> str:
+    """Name the share of the same GPUs that would do, if one does, and the smallest group."""
+    share = _least_share(demand)
+    if share is None:
+        return _larger(demand)
+    return (
+        f"smallest gpu_memory_utilization that fits on {demand.gpu.name}: {share:g}\n"
+        f"at {demand.gpu_memory_utilization:g}: {_larger(demand)}"
+    )
+
+
+def _least_share(demand: MemoryDemand) -> float | None:
+    """Return the least share of the GPU's memory that would do, in hundredths; None if none does.
+
+    What is larger fits as well, up to what is free when the engine starts.
+    """
+    if demand.num_gpu_blocks is not None:
+        return None
+    ledger = demand.ledger()
+    low = math.floor(100 * demand.gpu_memory_utilization)
+    high = math.floor(100 * ledger.free_bytes / ledger.total_bytes)
+    if low >= high or not _serves_at(demand, high):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _serves_at(demand, middle) else (middle, high)
+    return high / 100
+
+
+def _serves_at(demand: MemoryDemand, hundredths: int) -> bool:
+    return replace(demand, gpu_memory_utilization=hundredths / 100).serves()
+
+
+def _larger(demand: MemoryDemand) -> str:
     """Name the smallest group that would do, in powers of two as servers are cut."""
     gpu = demand.gpu
     most = gpu.gpus_per_server * (MOST_SERVERS if gpu.network_bytes_per_s else 1)

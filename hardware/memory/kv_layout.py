@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from math import lcm
 
+from model.counts import count_of
 from model.dataclass import dataclass
 
 
@@ -44,9 +45,9 @@ class KvGroup:
         return -(-kept // self.block_tokens) + 1
 
     def __str__(self) -> str:
-        layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
+        layers = count_of(self.layers, "layer")
         if self.state:
-            blocks = "a block" if self.states == 1 else f"{self.states} blocks"
+            blocks = "a block" if self.states == 1 else count_of(self.states, "block")
             return f"{layers} with a state, {blocks} a request"
         what = "chunks" if self.chunked else "a window"
         kept = "" if self.window is None else f" within {what} of {self.window}"

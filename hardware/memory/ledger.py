@@ -6,6 +6,7 @@ from collections import Counter
 
 from hardware.memory.kv_layout import KvLayout
 from hardware.memory.profile_run import Peak
+from model.counts import count_of
 from model.dataclass import dataclass
 
 GIB = 2**30
@@ -189,7 +190,7 @@ class MemoryLedger:
             ),
             *self._longest_line(),
             *(
-                (f"stage {name}", held, f"of weights, {count} blocks fit")
+                (f"stage {name}", held, f"of weights, {count_of(count, 'block')} fit")
                 for name, held, count in self.stages
             ),
         ]

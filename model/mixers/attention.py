@@ -4,6 +4,7 @@ from functools import cached_property
 
 from model.attended import Attended
 from model.caches import HEADS, Cache
+from model.counts import count_of
 from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mixers.mixer import Kernel, Rotary
@@ -102,7 +103,8 @@ class Attention:
     @property
     def told(self) -> str:
         """See ``Mixer``."""
-        return f"{self.num_heads} attention heads, {self.num_kv_heads} KV heads"
+        heads = count_of(self.num_heads, "attention head")
+        return f"{heads}, {count_of(self.num_kv_heads, 'KV head')}"
 
     def heads_on(self, tp: int) -> tuple[int, int]:
         """Return the query heads and the KV heads of one of ``tp`` ranks."""

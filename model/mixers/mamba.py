@@ -4,6 +4,7 @@ from functools import cached_property
 
 from model.attended import Attended
 from model.caches import Cache
+from model.counts import count_of
 from model.dataclass import dataclass
 from model.matrices import Matrix, Width, repeated
 from model.mixers.mixer import Kernel, Rotary
@@ -79,7 +80,7 @@ class Mamba2:
     @property
     def told(self) -> str:
         """See ``Mixer``."""
-        return f"{self.num_heads} state heads, {self.groups} groups"
+        return f"{count_of(self.num_heads, 'state head')}, {count_of(self.groups, 'group')}"
 
     def kernel(self, tp: int) -> Kernel:
         """See ``Mixer``."""

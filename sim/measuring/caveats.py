@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import ceil, isinf, isnan
 
 from hardware.calibration import Calibration
+from model.counts import count_of
 from sim.measuring.percentiles import unsupported
 from sim.measuring.steady_state import SERVICE_TIMES
 
@@ -33,21 +34,24 @@ def caveats(values: Mapping[str, float], calibration: Calibration | None = None)
         notes.append("no measured request was answered: there are no latencies")
     elif thin:
         names = " and ".join(filter(None, (", ".join(thin[:-1]), thin[-1])))
-        notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {_counted(measured)}")
+        notes.append(
+            f"{names} {'rest' if thin[1:] else 'rests'} on {_counted(measured, 'request')}"
+        )
     if values["unfinished"] > 0:
-        notes.append(f"{_counted(values['unfinished'])} unfinished")
+        notes.append(f"{_counted(values['unfinished'], 'request')} unfinished")
     if values["rejected"] > 0:
-        notes.append(f"{_counted(values['rejected'])} rejected: {WHY_REJECTED}")
+        notes.append(f"{_counted(values['rejected'], 'request')} rejected: {WHY_REJECTED}")
     if values["timed_out"] > 0:
         others = ": latencies are of the others" if measured else ""
-        notes.append(f"{_counted(values['timed_out'])} timed out{others}")
+        notes.append(f"{_counted(values['timed_out'], 'request')} timed out{others}")
     if calibration is not None:
         notes += _outside(values, calibration)
     return notes
 
 
-def _counted(requests: float) -> str:
-    return f"{int(requests)} request{'' if int(requests) == 1 else 's'}"
+def _counted(number: float, noun: str) -> str:
+    """Count as tables do, which have nothing between thousands."""
+    return count_of(int(number), noun).replace(",", "")
 
 
 def _too_short(values: Mapping[str, float]) -> list[str]:
@@ -77,7 +81,8 @@ def _outside(values: Mapping[str, float], calibration: Calibration) -> list[str]
     counts = []
     if values["steps_outside_calibration"] > 0:
         percent = 100 * values["share_steps_outside_calibration"]
-        counts.append(f"{values['steps_outside_calibration']:.0f} steps ({percent:.3g}%)")
+        steps = _counted(values["steps_outside_calibration"], "step")
+        counts.append(f"{steps} ({percent:.3g}%)")
     if values["requests_outside_calibration"] > 0:
-        counts.append(f"{values['requests_outside_calibration']:.0f} requests")
+        counts.append(_counted(values["requests_outside_calibration"], "request"))
     return [f"{EXTRAPOLATED} for {' and '.join(counts)}: {', '.join(sentences)}"]

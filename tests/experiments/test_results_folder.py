@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -152,7 +153,7 @@ def test_killed_while_its_workers_live_on_it_is_taken_up_at_once(tmp_path: Path)
     status, message = cli(tmp_path, path, "--out", "out")
     process.communicate(timeout=60)
     assert status == 0, message
-    assert "of 16 runs are finished already" in message
+    assert re.search(r"finished already: \d+ of 16 runs\n", message)
     assert_untouched(files)
     assert sorted(os.listdir(tmp_path)) == ["out", "small.yaml"]
 
@@ -207,3 +208,31 @@ def test_a_run_that_fails_leaves_an_empty_folder_of_the_user_as_it_was(tmp_path:
         assert run_cli("small.yaml", "--out", out) == 2
     assert sorted(os.listdir(tmp_path)) == ["mine", "small.yaml"]
     assert os.listdir(tmp_path / "mine") == []
+
+
+def test_of_runs_at_once_each_is_whole_or_refused(tmp_path: Path) -> None:
+    """Two of one study and one of another begin together; whoever is last is there, whole."""
+    same, other = write_study(tmp_path, ONE, "same.yaml"), write_study(tmp_path, ONE, "other.yaml")
+    other.write_text(other.read_text().replace("num_requests: 20", "num_requests: 30"))
+    started = [
+        (study, start_cli(study, "--out", "out", "--jobs", 1, "--no-figures", cwd=tmp_path))
+        for study in (same, other, same)
+    ]
+    ended = [(study, process.communicate(timeout=120)[1], process) for study, process in started]
+    done = {study for study, _, process in ended if process.returncode == 0}
+    assert len(done) == 1
+    for study, message, process in ended:
+        if process.returncode:
+            assert process.returncode == 2
+            assert message.startswith("error: --out out ")
+            assert message.count("\n") == 1
+            assert study not in done or "is being written by another run" in message
+    record = MANIFESTS.read(tmp_path / "out" / "manifest.json")
+    assert record is not None
+    assert unchanged(tmp_path / "out", record) == record.files
+    rows = len((tmp_path / "out" / "runs.csv").read_text().splitlines())
+    alone = tables_of(tmp_path / "out")
+    assert cli(tmp_path, done.pop(), "--out", "alone")[0] == 0
+    assert tables_of(tmp_path / "alone") == alone
+    assert rows == 2
+    assert not (tmp_path / "out" / WORK).exists()

@@ -284,4 +284,4 @@ def test_lengths_without_an_end_are_told(tmp_path):
     table = f"arrival_s,prompt_tokens,output_tokens\n0,10,{2**63 - 1}\n1,10,5\n"
     requests = read_trace(put(tmp_path, table.encode()))
     assert requests.output_tokens.tolist() == [2**53, 5]
-    assert "1 lengths beyond 2^53 tokens are read as 2^53" in requests.notes[0]
+    assert "read as 2^53 tokens: 1 length beyond that" in requests.notes[0]

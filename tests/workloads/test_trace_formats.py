@@ -52,7 +52,7 @@ def test_every_format_has_a_name_and_columns_of_its_own():
         ("guidellm", "left out: 2 requests without a whole answer"),
         ("opentelemetry", "left out: 1 spans without token counts"),
         ("litellm", "left out: 1 failed requests"),
-        ("azure 2025", "images are not modelled: 2 of them in 1 requests are dropped"),
+        ("azure 2025", "images are not modelled: 2 dropped from 1 request, "),
         ("bailian", "times read as seconds"),
         ("mooncake", "times read as ms"),
     ],
@@ -65,8 +65,8 @@ def test_all_that_is_told_of_a_trace(written):
     text = "arrival_s,prompt_tokens,output_tokens\n4,10,3\n3,20,3\n8,30,9\n"
     assert read_trace(written(text, "t.csv")).notes == (
         "t.csv: format headroom (CSV), 3 requests over 5 s (0.4 per second); mean prompt 20.0 and "
-        "output 5.0 tokens; times read as seconds; 1 row was earlier than the one before: sorted "
-        "by time",
+        "output 5.0 tokens; times read as seconds; sorted by time: 1 row earlier than the one "
+        "before",
     )
     (note,) = read_trace(written(text, "t.csv"), limit=2, rate_scale=2.0).notes
     assert note.endswith("; replayed: 2 of them over 0.5 s, 2 times as fast")

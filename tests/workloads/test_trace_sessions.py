@@ -42,7 +42,7 @@ def test_a_prompt_goes_on_with_the_one_whose_full_blocks_it_begins_with(tmp_path
     assert found.turn.tolist() == [0, 1, 2, 0, 0, 0]
     np.testing.assert_array_equal(found.arrival_s, [0, np.nan, np.nan, 1, 5, 9])
     np.testing.assert_array_equal(found.think_s, [0, 3, 1, 0, 0, 0])
-    assert "6 requests are turns of 4 sessions, at most 3 of one" in found.notes[-1]
+    assert "6 turns of 4 sessions, at most 3 of one" in found.notes[-1]
 
 
 def test_what_recorded_answers_took_is_no_gap(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from workloads.counts import count_of
 from workloads.requests import Floats, Ints
 from workloads.traces.errors import printable
 from workloads.traces.format import TraceFormat
@@ -37,7 +38,8 @@ class Account:
 
     def text(self) -> str:
         """Say all of it in one line."""
-        parts = [f"{self.file}: format {self.format} ({self.shape}), {self.requests:,} requests"]
+        parts = [f"{self.file}: format {self.format} ({self.shape})"]
+        parts[0] += f", {count_of(self.requests, 'request')}"
         if self.span_s is not None:
             parts[0] += f" over {self.span_s:,.6g} s"
             if self.rate_per_s is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workloads.counts import count_of
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Floats, Ints, Prefixes
 from workloads.traces.account import Account, account_of
@@ -140,8 +141,7 @@ class _Reading:
                 order = np.argsort(time_s, kind="stable")
                 time_s, prompts, outputs = time_s[order], prompts[order], outputs[order]
                 prefixes = prefixes and prefixes.taken(order)
-                were = "1 row was" if late == 1 else f"{late:,} rows were"
-                notes.append(f"{were} earlier than the one before: sorted by time")
+                notes.append(f"sorted by time: {count_of(late, 'row')} earlier than the one before")
         return Recorded(
             time_s=time_s,
             prompt_tokens=prompts,
@@ -169,7 +169,7 @@ class _Reading:
         endless = int(np.count_nonzero(tokens > MOST_TOKENS))
         if not endless:
             return tokens.astype(np.int64, copy=False)
-        notes.append(f"{endless} lengths beyond 2^53 tokens are read as 2^53")
+        notes.append(f"read as 2^53 tokens: {count_of(endless, 'length')} beyond that")
         return np.minimum(tokens, MOST_TOKENS).astype(np.int64)
 
     def _from_first(self, times: Array) -> Floats:
@@ -244,8 +244,8 @@ def _note_images(images: Array, notes: list[str]) -> None:
     total = int(images.sum())
     if total:
         notes.append(
-            f"images are not modelled: {total:,} of them in "
-            f"{int(np.count_nonzero(images)):,} requests are dropped, ContextTokens are replayed"
+            f"images are not modelled: {total:,} dropped from "
+            f"{count_of(int(np.count_nonzero(images)), 'request')}, ContextTokens are replayed"
         )
 
 

@@ -19,6 +19,7 @@ from experiments.running.capacity import capacity_per_s
 from experiments.running.sweep import Executor
 from experiments.study.document import Loaded
 from experiments.study.grid import Setting
+from model.counts import count_of
 from model.dataclass import dataclass
 
 
@@ -46,7 +47,7 @@ class CapacitySearch:
     def dry_run(self) -> list[str]:
         """Say what is searched at each point, and how long its runs are."""
         lines = [
-            f"{self.name}: {self.plan.key} at {_points(len(self.plan.points))}, "
+            f"{self.name}: {self.plan.key} at {count_of(len(self.plan.points), 'point')}, "
             f"{words.slo_text(self.plan.study.slo)}"
         ]
         for point in self.plan.points:
@@ -61,7 +62,7 @@ class CapacitySearch:
             else:
                 one = long_enough(point.study, fewest)
             requests = one.workload.num_requests
-            each = f"{requests:,} requests" if requests is not None else "the whole workload"
+            each = count_of(requests, "request") if requests is not None else "the whole workload"
             lines.append(f"{text}about {running.EXPECTED_RUNS} runs of {each}")
         return lines
 
@@ -89,7 +90,3 @@ class CapacitySearch:
 def search_of(loaded: Loaded) -> CapacitySearch:
     """Check a capacity study. Raises StudyError."""
     return CapacitySearch(prepare_capacity(loaded))
-
-
-def _points(count: int) -> str:
-    return f"{count} point{'s' if count > 1 else ''}"

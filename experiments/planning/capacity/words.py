@@ -11,6 +11,7 @@ from experiments.planning.sequential import Verdict
 from experiments.planning.smallest import Smallest
 from experiments.reporting.quantities import significant
 from experiments.study.grid import Setting
+from model.counts import count_of
 from sim.measuring.slo import Slo
 
 
@@ -112,7 +113,7 @@ def _value(plan: CapacityPlan, value: float) -> str:
 
 def _replicas(plan: CapacityPlan, found: Smallest) -> str:
     if found.replicas is None:
-        return f"more than {plan.study.most} replicas are needed (most)"
+        return f"more than {count_of(plan.study.most, 'replica')} would be needed (most)"
     missed = found.probes[found.replicas].missed
     text = f"{counted(found.replicas)} the SLO: {percent(missed)} of the requests miss it"
     fewer = found.probes.get(found.replicas - 1)

@@ -6,6 +6,7 @@ from experiments.planning.plan.branching import ALIKE, State
 from experiments.planning.plan.candidates import Candidate
 from experiments.planning.plan.finding import Finalist, PlanFound
 from experiments.planning.probes import SteadyProbe
+from model.counts import count_of
 
 
 def fate(found: PlanFound, candidate: Candidate) -> str:
@@ -47,7 +48,7 @@ def why(found: PlanFound, candidate: Candidate) -> str:
         )
     winner = found.winner
     if winner is not None and word == "same price" and _is_the_answer(found, candidate):
-        return f"with {winner.replicas} replicas it is the answer itself"
+        return f"with {count_of(winner.replicas, 'replica')} it is the answer itself"
     if state.replicas is None:
         return _not_kept(found, state)
     assert winner is not None
@@ -107,7 +108,8 @@ def _own(winner: Finalist) -> float:
 def _not_kept(found: PlanFound, state: State) -> str:
     count = state.not_kept
     if count is None:
-        return f"more than {found.problem.plan.study.most_replicas} replicas are needed"
+        most = found.problem.plan.study.most_replicas
+        return f"more than {count_of(most, 'replica')} would be needed"
     probe = state.probes[count]
     what = "windows" if isinstance(probe, DayProbe) else "requests"
     counts = probe.shown if isinstance(probe, SteadyProbe) else getattr(probe, "counts", None)

@@ -18,6 +18,7 @@ from experiments.running.identity import file_digest
 from experiments.running.sweep import Executor
 from experiments.running.workers import shared_by
 from experiments.study.document import Loaded
+from model.counts import count_of
 from model.dataclass import dataclass
 
 FILES = frozenset(
@@ -52,7 +53,9 @@ class PlanSearch:
     def dry_run(self) -> list[str]:
         """Build every candidate: what fits, and what a replica costs by the hour."""
         study = self.plan.study
-        lines = [f"{self.name}: {len(self.plan.studies)} candidates, {slo_text(study.slo)}"]
+        lines = [
+            f"{self.name}: {count_of(len(self.plan.studies), 'candidate')}, {slo_text(study.slo)}"
+        ]
         for one in built(self.plan):
             each = one.sizes.usd_per_hour(one.sizes.fewest)
             whose = "a replica" if one.sizes.fewest == 1 else "with a replica of each pool"

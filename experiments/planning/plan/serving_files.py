@@ -14,6 +14,7 @@ from experiments.study.calibrations import names_calibrated
 from experiments.study.document import Study
 from experiments.study.pools import by_pool
 from hardware.gpu import load_gpu
+from model.counts import count_of
 from sim.settings.pools import DECODE, PREFILL, SERVE, PoolConfig
 
 PORT = 8000
@@ -74,7 +75,7 @@ def _deployed(study: Study) -> str:
     """Say what the router has to do."""
     pools, router = study.cluster.all_pools, study.cluster.router
     count = sum(pool.replicas for pool in pools)
-    replicas = f"{count} replica{'s' if count > 1 else ''}"
+    replicas = count_of(count, "replica")
     if not study.cluster.has_roles:
         return f"{replicas} behind a router that works like {router}"
     roles = ((PREFILL, "compute prompts"), (DECODE, "answer"))

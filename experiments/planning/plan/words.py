@@ -17,6 +17,7 @@ from experiments.planning.plan.study import window_s_of
 from experiments.planning.sequential import Verdict
 from experiments.planning.traffic import mean_rate_per_s
 from experiments.reporting.quantities import significant
+from model.counts import count_of
 from workloads.arrivals import ClosedLoop
 
 HOURS_A_MONTH = 730.5
@@ -29,7 +30,7 @@ def traffic_text(found: PlanFound, multiple: float) -> str:
     plan = found.problem.plan
     arrivals = plan.study.workload.arrivals
     if isinstance(arrivals, ClosedLoop):
-        return f"{round(arrivals.users * multiple):,} users"
+        return count_of(round(arrivals.users * multiple), "user")
     one = Problem(plan, 1.0)
     served = [each for each in found.candidates if not each.lost]
     if not served:
@@ -96,7 +97,7 @@ def answer_lines(found: PlanFound) -> list[str]:
 
 def deployment(one: Finalist) -> str:
     """Write ``4 x b200-sxm TP1 (4 GPUs), 25.00 USD/h``."""
-    gpus = f"{one.gpus} GPU{'s' if one.gpus > 1 else ''}"
+    gpus = count_of(one.gpus, "GPU")
     month = one.usd_per_hour * HOURS_A_MONTH
     return (
         f"{one.candidate.told(one.replicas)}: {gpus}, {one.usd_per_hour:,.2f} USD/h "
@@ -115,7 +116,7 @@ def misses(found: PlanFound, one: Finalist) -> str:
     if isinstance(probe, DayProbe):
         windows = probe.day.windows * len(probe.days)
         worst = worst_window(probe)
-        text = f"{percent(probe.missed)} of {windows:,} windows miss the SLO"
+        text = f"{percent(probe.missed)} of {count_of(windows, 'window')} miss the SLO"
         return f"{text}; the worst begins at {worst}" if probe.missed else text
     counts = getattr(probe, "counts", None)
     if counts is None or not counts.worst.key:
@@ -245,7 +246,7 @@ def _needs(found: PlanFound, change: Change) -> str:
     winner = found.winner
     if count is None or winner is None or count <= winner.replicas:
         return ""
-    return f", {count} replicas"
+    return f", {count_of(count, 'replica')}"
 
 
 def _spread(found: PlanFound) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.limits import limits_of, limits_text
 from experiments.reporting.quantities import significant
+from model.counts import count_of
 from sim.measuring.slo import Slo
 
 Row = Mapping[str, Any]
@@ -123,7 +124,9 @@ def _worst_hour(row: Row, curve: Curves | None) -> str:
     found = []
     if curve is not None and curve.windows and not math.isnan(kept):
         size = f"{curve.window_s / 60:g} min" if curve.window_s >= 60 else f"{curve.window_s:g} s"
-        found.append(f"{100 * kept:.3g}% of {windows:,.0f} windows of {size} keep the limits")
+        found.append(
+            f"{100 * kept:.3g}% of {count_of(int(windows), 'window')} of {size} keep the limits"
+        )
     if curve is not None and curve.worst_hour is not None:
         hour, missed = curve.worst_hour
         when = f"{hour}:00 to {hour + 1}:00 of the run"

@@ -19,6 +19,9 @@ const charts = (() => {
       : String(rounded);
   }
 
+  // A number with its noun: one of them is one.
+  const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+
   function significant(value, digits) {
     // As the tables in Python write it: so many digits, zeros at the end too.
     if (!Number.isFinite(value) || value === 0) return number(value, digits);
@@ -241,6 +244,6 @@ const charts = (() => {
     return svg(parent, "path", { class: `mark ${colourOf(look)} ${hollow ? "hollow" : ""}`, d: paths[look.shape] });
   }
 
-  return { domain, frame, limit, limitText, put, widthOf, mark, colourOf, look, svg, html, broken, number, estimate,
+  return { domain, frame, limit, limitText, put, widthOf, mark, colourOf, look, svg, html, broken, number, count, estimate,
     DASHES, PARTS };
 })();

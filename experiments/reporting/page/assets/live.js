@@ -162,8 +162,8 @@
     el("verdict").className = `verdict ${told.verdict.state}`;
     el("verdict-text").textContent = told.verdict.text;
     const seen = told.requests
-      ? `First look: ${number(told.requests)} requests of one seed.`
-      : `${told.seeds} of ${told.of} seeds.`;
+      ? `First look: ${charts.count(told.requests, "request")} of one seed.`
+      : `${told.seeds} of ${charts.count(told.of, "seed")}.`;
     const again = told.again ? " A worker process was killed; its run was done again." : "";
     el("verdict-more").textContent = `${told.verdict.counts} ${seen}${again}`;
     el("verdict").dataset.requests = told.requests || "";

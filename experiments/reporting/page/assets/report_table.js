@@ -116,7 +116,7 @@
           title: `rests on ${number(rests, 2)} independent requests` }, `~${text}`);
       }
     }
-    el("count").textContent = `${rows.length} of ${DATA.points.length} points`;
+    el("count").textContent = `${rows.length} of ${charts.count(DATA.points.length, "point")}`;
   };
 
   report.exported = () => {

@@ -40,6 +40,8 @@ MAX_SHOWN = 160
 """Characters of a name in a message."""
 PATIENCE_S = 1.0
 """How long a killed run may hold its folder: its workers end within half a second."""
+LOOKS = 3
+"""Before a folder is called another's."""
 
 
 @contextmanager
@@ -83,11 +85,11 @@ def _locked(work: Path, out: str) -> int:
     last_s = time.monotonic() + PATIENCE_S
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     while True:
-        if not os.path.lexists(work):
-            work.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(work) and not is_marked(work):
-            raise StudyError.of(f"--out {out}: {shown(work)} is not headroom's; move it")
         with suppress(FileNotFoundError):  # the run before removes it just now
+            if not os.path.lexists(work):
+                work.mkdir(parents=True, exist_ok=True)
+            if not is_marked(work):
+                raise StudyError.of(f"--out {out}: {shown(work)} is not headroom's; move it")
             lock = os.open(work / MARK, flags, 0o666)
             if _lock(lock) and holds(work, lock):
                 return lock
@@ -117,17 +119,29 @@ def _lock(lock: int) -> bool:
 
 
 def is_marked(work: Path) -> bool:
-    """Tell whether a work folder is ours: it bears the mark, or holds nothing at all.
+    """Tell whether a work folder is ours: it bears the mark, holds nothing at all, or is gone.
 
     An empty mark is one: who makes it writes into it right after that, and may be killed between.
+    One look may fall into the moment in which another run ends: what it saw in the folder was
+    removed, and then the mark, before it looked for that. A second look sees what became of it.
     """
+    return any(_bears_mark(work) for _ in range(LOOKS))
+
+
+def _bears_mark(work: Path) -> bool:
+    if not os.path.lexists(work):
+        return True
     if not is_folder(work):
         return False
     mark = work / MARK
-    if not is_file(mark):
-        return not set(os.listdir(work)) - {MARK}  # whoever makes it now may be faster
-    with mark.open("rb") as file:
-        return FIRST_LINE.startswith(file.read(len(FIRST_LINE)))
+    try:
+        names = set(os.listdir(work))
+        if not is_file(mark):
+            return not names - {MARK}  # whoever makes it now may be faster
+        with mark.open("rb") as file:
+            return FIRST_LINE.startswith(file.read(len(FIRST_LINE)))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from experiments.running.folder import Wanted, results_folder
 from experiments.running.publish import claimed, publish
 from experiments.running.record import unchanged
 from experiments.running.results import FILES
-from experiments.running.work_folder import WORK
+from experiments.running.work_folder import MARK, MARKED, WORK, is_marked
 from experiments.study.errors import RunError, StudyError
 from tests.experiments.folders import NAMES, WANTED, holds, put, tree
 
@@ -28,6 +29,26 @@ def test_results_are_put_and_replaced_and_nothing_else_is_left(tmp_path: Path) -
     put(out, "third", Wanted(WANTED.names, "mine", "settings 2", overwrite=True), NAMES[:2])
     assert sorted(tree(out)) == ["manifest.json", "study.yaml", "summary.csv"]
     assert os.listdir(tmp_path / "deep") == ["out"]
+
+
+def test_a_run_that_ends_just_now_is_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are seen, and are gone with the mark before that is looked for."""
+    work, listdir = tmp_path / "out" / WORK, os.listdir
+    (work / "new" / "other").mkdir(parents=True)
+    (work / MARK).write_bytes(MARKED)
+
+    def ends(folder: Path) -> list[str]:
+        names = listdir(folder)
+        if "new" in names and (work / "new" / "other").exists():
+            rmtree(work)
+        return names
+
+    monkeypatch.setattr(os, "listdir", ends)
+    assert is_marked(work)
+    put(tmp_path / "out", "second")
+    assert holds(tmp_path / "out", "second")
 
 
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ be in the next one while others are under way depends on the version and its mod
   since 0.23).
 """
 
-from hardware.engines.table import vllm
+from hardware.engines.table import served_by, vllm
 from hardware.engines.versions import version_key
 from model.dataclass import dataclass
 from model.shape import DecoderSpec
@@ -53,8 +53,8 @@ def pipelining(
             f"pipeline_parallel_size = {stages} with vLLM {version}, expected 1: it is modelled "
             f"from {rows.oldest} on"
         )
-    second = rows.second_runner.at(at) != "none" and any(
-        one.serves(spec, quantized) for one in table.memory.second_runner.at(at)
+    second = rows.second_runner.at(at) != "none" and served_by(
+        table.memory.second_runner.at(at), spec, quantized
     )
     kind = rows.second_runner.at(at) if second else rows.first_runner.at(at)
     if async_scheduling is False:

@@ -117,6 +117,8 @@ class Served(Row):
     """Models without experts only."""
     quantized: bool = True
     """Quantised ones, too."""
+    states: bool = True
+    """Those with layers that keep a state, too."""
 
     def serves(self, spec: DecoderSpec, quantized: bool) -> bool:
         """Tell whether it serves a model, whose checkpoint may be ``quantized``."""
@@ -124,7 +126,13 @@ class Served(Row):
             (not self.architectures or spec.architecture in self.architectures)
             and not (self.dense and spec.num_experts)
             and (self.quantized or not quantized)
+            and (self.states or not spec.state_bytes_per_sequence(1))
         )
+
+
+def served_by(rows: tuple[Served, ...], spec: DecoderSpec, quantized: bool) -> bool:
+    """Tell whether one of these is for a model."""
+    return any(row.serves(spec, quantized) for row in rows)
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,8 @@ class NonTorch(Row):
     hopper: NonNegativeFloat
     pcie: NonNegativeFloat
     nvlink: NonNegativeFloat
+    doubled: NonNegativeFloat = 0.0
+    """More for each doubling of a group beyond two, where links are not PCIe."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +220,7 @@ class Memory(Row):
     steps_in_flight: Dated[PositiveInt]
     tokens_by_concurrency: Dated[bool]
     graphs_charged: Dated[bool]
+    second_runner_graphs_charged: Dated[bool]
     graph_batch: Dated[GraphBatch]
     graph_mib: Dated[GraphMib]
 

@@ -15,6 +15,7 @@ from hardware.memory.profile_run import (
     activation_peak,
     cold_compile_bytes,
     expert_workspace_bytes,
+    is_second,
 )
 from hardware.memory.runtime import graph_bytes, non_torch_bytes, startup_bytes
 from hardware.memory.stages import of_all_stages
@@ -111,6 +112,7 @@ class MemoryDemand:
         graphs = graph_bytes(
             table, version, stage.spec, gpu, self.tp * self.dp,
             self.max_num_seqs * (1 + self._draft_tokens), self.max_cudagraph_capture_size,
+            second=is_second(run, rules, version),
         )  # fmt: skip
         budget = int(self.gpu_memory_utilization * gpu.memory_bytes)
         taken = weights + drafter + encoders + rotary

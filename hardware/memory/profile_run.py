@@ -5,7 +5,7 @@ sequences as it may seat, and samples from all of them; the peak of that run is 
 Formulas are those of vLLM's layers and of torch's sort; docs/memory.md compares them with logs.
 """
 
-from hardware.engines.table import Memory, Sampler
+from hardware.engines.table import Memory, Sampler, served_by
 from hardware.engines.versions import Version
 from model.dataclass import dataclass
 from model.mixers.latent import LatentAttention
@@ -110,9 +110,14 @@ def sampler_bytes(run: ProfileRun, sampler: Sampler) -> int:
 
 def sampler_of(run: ProfileRun, memory: Memory, version: Version) -> Sampler:
     """Return the sampler of the model runner that serves a model."""
-    quantized = bool(run.precision.weights.schemes())
-    second = any(one.serves(run.spec, quantized) for one in memory.second_runner.at(version))
+    second = is_second(run, memory, version)
     return (memory.second_runner_sampler if second else memory.sampler).at(version)
+
+
+def is_second(run: ProfileRun, memory: Memory, version: Version) -> bool:
+    """Tell whether the second model runner serves a model."""
+    quantized = bool(run.precision.weights.schemes())
+    return served_by(memory.second_runner.at(version), run.spec, quantized)
 
 
 def forward_bytes(run: ProfileRun, chunk_tokens: int | None, stays: bool = False) -> int:

@@ -1,5 +1,7 @@
 """What an engine's process keeps on a GPU outside of torch's tensors: libraries and CUDA graphs."""
 
+from math import log2
+
 from hardware.engines.table import EngineTable
 from hardware.engines.versions import Version
 from hardware.gpu import Gpu
@@ -16,8 +18,10 @@ def non_torch_bytes(table: EngineTable, version: Version, gpu: Gpu, tp: int) -> 
     One value per class of versions and of cards; docs/memory.md tells from which logs.
     """
     classes = table.memory.non_torch_gib.at(version)
-    if tp > 1:
-        gib = classes.pcie if gpu.link.startswith("PCIe") else classes.nvlink
+    if tp > 1 and gpu.link.startswith("PCIe"):
+        gib = classes.pcie
+    elif tp > 1:
+        gib = classes.nvlink + classes.doubled * (log2(tp) - 1)
     else:
         gib = classes.hopper if (gpu.compute_capability or 0) >= HOPPER else classes.ada
     return int(gib * GIB)
@@ -36,16 +40,19 @@ def graph_bytes(
     tp: int,
     max_seqs: int,
     largest: int | None = None,
+    *,
+    second: bool = False,
 ) -> int:
     """Return what captured CUDA graphs are charged with: nothing before they came into the budget.
 
     ``piecewise * layers * x + decode * y``: a piecewise graph has a piece per layer, and takes more
     in a group, where all-reduces bring buffers of their own. One mode captures every size, full
     graphs of pure decode batches only those up to the seats. ``largest``: the largest size, if an
-    engine is told one.
+    engine is told one. ``second``: whether the second model runner serves the model.
     """
     memory = table.memory
-    if not memory.graphs_charged.at(version):
+    charged = memory.second_runner_graphs_charged if second else memory.graphs_charged
+    if not charged.at(version):
         return 0
     limits, each = memory.graph_batch.at(version), memory.graph_mib.at(version)
     most = limits.most_blackwell if int(gpu.compute_capability or 0) == BLACKWELL else limits.most

@@ -7,6 +7,7 @@ import pytest
 from hardware.engines.table import Sampler, vllm
 from hardware.engines.versions import version_key
 from hardware.gpu import load_gpu
+from hardware.memory.kv_blocks import MemoryDemand, memory_ledger
 from hardware.memory.profile_run import (
     ProfileRun,
     activation_peak,
@@ -52,8 +53,12 @@ def test_the_sampler_holds_logits_of_every_seat_and_the_hidden_states() -> None:
         ("llama-3-8b", "0.23", "fp8", 14),
         ("qwen3-8b", "0.22", None, 2),
         ("qwen3-8b", "0.22", "fp8", 14),
-        ("qwen2.5-7b", "0.25", None, 14),
-        ("qwen2.5-7b", "0.26", None, 2),  # and every dense model
+        ("qwen2.5-7b", "0.24", None, 14),
+        ("qwen2.5-7b", "0.25", None, 2),  # and every dense model
+        ("qwen3.5-4b", "0.28", None, 14),  # but those with states
+        ("qwen3.5-4b", "0.29", None, 2),
+        ("deepseek-v4-flash", "0.27", None, 14),
+        ("deepseek-v4-flash", "0.28", None, 2),
         ("mixtral-8x7b", "0.28", None, 14),
         ("mixtral-8x7b", "0.29", None, 2),
         ("llama-3-8b", "0.33", None, 14),
@@ -135,9 +140,11 @@ def test_a_first_start_holds_a_copy_of_the_embedding() -> None:
     [
         ("0.7", "l40s", 1, 0.10),
         ("0.8.5", "l40s", 1, 0.60),  # CUDA's context counts in that version alone
-        ("0.10.2", "l40s", 8, 0.25),
         ("0.10.2", "h200-sxm", 2, 1.30),  # NCCL's buffers count
+        ("0.10.2", "h100-sxm", 4, 1.70),  # a log says 1.84
+        ("0.7", "a100-40gb-sxm", 8, 2.10),  # as a log says
         ("0.11", "h200-sxm", 2, 0.45),
+        ("0.11", "h200-sxm", 8, 0.45),
         ("0.19", "a100-80gb-sxm", 1, 0.22),
         ("0.19", "h100-sxm", 1, 0.45),
         ("0.19", "rtx-5090", 1, 0.45),
@@ -164,6 +171,27 @@ def test_graphs_are_charged_since_0_20() -> None:
     # 35 sizes up to twice 128 seats, 19 of them up to the seats.
     assert mib("0.20", "l40s", 1, 128) == pytest.approx(35 * 32 * 0.3 + 19, abs=0.01)
     assert mib("0.28", "b200-sxm", 1, 1024) > mib("0.27", "b200-sxm", 1, 1024)
+
+
+def test_the_second_runner_charges_graphs_since_0_29() -> None:
+    def bytes_of(version: str, **changes: bool) -> int:
+        spec, gpu = load_spec("qwen3-14b"), load_gpu("h100-sxm")
+        return graph_bytes(vllm(), version_key(version), spec, gpu, 1, 256, **changes)
+
+    assert bytes_of("0.23") == bytes_of("0.29") == bytes_of("0.29", second=True) > 0
+    assert bytes_of("0.28", second=True) == 0
+
+
+def test_a_ledger_asks_who_serves_the_model() -> None:
+    def graphs(model: str, version: str) -> int:
+        demand = MemoryDemand(
+            spec=load_spec(model), gpu=load_gpu("h200-sxm"), precision=precision(), version=version,
+            gpu_memory_utilization=0.9, max_num_batched_tokens=8192, max_num_seqs=256,
+        )  # fmt: skip
+        return memory_ledger(demand).graphs_bytes
+
+    assert graphs("llama-3-8b", "0.28") == 0 < graphs("qwen3-30b-a3b", "0.28")
+    assert 0 < graphs("llama-3-8b", "0.22") < graphs("llama-3-8b", "0.29") * 1.01
 
 
 def test_batch_sizes_that_are_captured() -> None:

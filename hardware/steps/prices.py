@@ -186,6 +186,8 @@ class StepPrices:
         Raises:
             IndexError: more sequences than the tables were built for.
         """
+        if self.classes == 2 and steps < self._vector_steps:
+            return self._ends_of_two_s(start_s, decodes, reads, growth, steps, until_s, ends_s)
         if self.classes > 1:
             return self._ends_of_classes_s(start_s, decodes, reads, growth, steps, until_s, ends_s)
         base_s, many = self.decode_s[decodes], self._vector_steps
@@ -217,6 +219,49 @@ class StepPrices:
                 put(found, ends_s)
             left -= count
             if not left or end_s >= until_s:
+                return end_s
+
+    def _ends_of_two_s(
+        self,
+        end_s: float,
+        decodes: int,
+        reads: list[int],
+        growth: list[int],
+        steps: int,
+        until_s: float,
+        ends_s: "array[float]",
+    ) -> float:
+        """Two classes of cache, as most models with windows have, and few steps: their numbers are
+        looked up once."""
+        base_s, left = self.decode_s[decodes], steps
+        context, other, more, other_more = reads[0], reads[1], growth[0], growth[1]
+        found = list[float]()
+        while True:
+            count, end, other_end = left, 0, 0
+            for piece in self.first_pieces[decodes]:
+                if context >= piece[0]:
+                    break
+                end = piece[0]
+            for other_piece in self.decode_pieces[1][decodes]:
+                if other >= other_piece[0]:
+                    break
+                other_end = other_piece[0]
+            (_, flat_s, slope_s), (_, other_flat_s, other_slope_s) = piece, other_piece
+            if end and more:  # as many as begin on these lines
+                count = min(count, (end - context - 1) // more + 1)
+            if other_end and other_more:
+                count = min(count, (other_end - other - 1) // other_more + 1)
+            for _ in range(count):
+                attention_s = (flat_s + slope_s * context) + (other_flat_s + other_slope_s * other)
+                context += more
+                other += other_more
+                end_s += base_s + attention_s
+                found.append(end_s)
+                if end_s >= until_s:
+                    break
+            left -= count
+            if not left or end_s >= until_s:
+                put(found, ends_s)
                 return end_s
 
     def _ends_of_classes_s(
@@ -252,10 +297,6 @@ class StepPrices:
                 )
                 for place in range(classes):
                     positions[place] += count * growth[place]
-            elif classes == 2:
-                end_s = _ends_of_two_s(
-                    end_s, base_s, flats, slopes, positions, growth, count, until_s, ends_s
-                )
             else:
                 found = list[float]()
                 for _ in range(count):
@@ -271,34 +312,6 @@ class StepPrices:
             left -= count
             if not left or end_s >= until_s:
                 return end_s
-
-
-def _ends_of_two_s(
-    end_s: float,
-    base_s: float,
-    flats: list[float],
-    slopes: list[float],
-    positions: list[int],
-    growth: list[int],
-    count: int,
-    until_s: float,
-    ends_s: "array[float]",
-) -> float:
-    """Two classes, as most models with windows have: their numbers are looked up once."""
-    flat_s, other_flat_s, slope_s, other_slope_s = flats[0], flats[1], slopes[0], slopes[1]
-    context, other, more, other_more = positions[0], positions[1], growth[0], growth[1]
-    found = list[float]()
-    for _ in range(count):
-        attention_s = (flat_s + slope_s * context) + (other_flat_s + other_slope_s * other)
-        context += more
-        other += other_more
-        end_s += base_s + attention_s
-        found.append(end_s)
-        if end_s >= until_s:
-            break
-    put(found, ends_s)
-    positions[0], positions[1] = context, other
-    return end_s
 
 
 def put(values: list[float], ends_s: "array[float]") -> None:

@@ -20,7 +20,7 @@ class ReachCounts:
         forgotten_tokens: positions that windows have left behind, of all sequences.
     """
 
-    __slots__ = ("_dates", "_fills", "forgotten_tokens", "full", "window")
+    __slots__ = ("_dates", "_fills", "_soonest", "forgotten_tokens", "full", "window")
 
     def __init__(self, window: int | None) -> None:
         self.window = ALL_POSITIONS if window is None else window
@@ -28,6 +28,7 @@ class ReachCounts:
         self.forgotten_tokens = 0
         self._fills: dict[int, int] = {}  # how many fill their window in which step
         self._dates: list[int] = []  # a heap of those steps
+        self._soonest = ALL_POSITIONS  # of them, that some do; 0: has to be found
 
     def attended(self, kv_tokens: int) -> int:
         """Positions that the last of so many tokens attends."""
@@ -45,6 +46,8 @@ class ReachCounts:
             self._fills[date] = 0
             heappush(self._dates, date)
         self._fills[date] += 1
+        if date < self._soonest:
+            self._soonest = date
 
     def leave(self, step: int, kv_tokens: int) -> None:
         """Undo ``enter`` for one that has ``kv_tokens`` tokens at ``step``."""
@@ -53,20 +56,28 @@ class ReachCounts:
             self.forgotten_tokens -= behind
             self.full -= 1
         else:
-            self._fills[step - behind] -= 1
+            date = step - behind
+            self._fills[date] -= 1
+            if date == self._soonest:
+                self._soonest = 0
 
     def steps_to_fill(self, step: int, most: int) -> int:
         """How many steps, up to ``most``, can follow each other with the same growth of reads."""
-        dates = self._dates
-        while dates and not self._fills[dates[0]]:
-            del self._fills[heappop(dates)]
-        return min(most, dates[0] - step + 1) if dates else most
+        if not self._soonest:
+            dates = self._dates
+            while dates and not self._fills[dates[0]]:
+                del self._fills[heappop(dates)]
+            self._soonest = dates[0] if dates else ALL_POSITIONS
+        return min(most, self._soonest - step + 1)
 
     def move(self, steps: int, step: int) -> None:
         """Forget what fell out of windows in the ``steps`` steps before ``step``."""
         self.forgotten_tokens += steps * self.full
+        if step <= self._soonest and self._soonest:
+            return
         dates = self._dates
         while dates and dates[0] < step:
             filled = self._fills.pop(heappop(dates))
             self.full += filled
             self.forgotten_tokens += filled  # the last step filled the window: it grows no more
+        self._soonest = 0

@@ -22,10 +22,20 @@ Interval = tuple[int, int]
 """Blocks from the first to before the second."""
 
 
-_NO_INTERVALS: Final[list[Interval]] = []
+class Stretch:
+    """Blocks from the first to before ``end``, of which the first ones are given back in time."""
+
+    __slots__ = ("end", "first")
+
+    def __init__(self, first: int, end: int) -> None:
+        self.first, self.end = first, end
+
+
+_NO_STRETCHES: Final[list[Stretch]] = []
 _NO_RUNS: Final[list[Run]] = []
 _NO_RUNS_ALIKE: Final[list[tuple[Run, int]]] = []
 _NO_BLOCKS: Final[list[int]] = []
+_NO_HELD: Final[list[tuple[Run, int]]] = []
 _NO_STUCK: Final[list[Run | None]] = []
 """Of all tables that have none of these, as most have: replaced, and never changed."""
 
@@ -42,7 +52,7 @@ class Table(Watcher):
         "stuck", "watched",
     )  # fmt: skip
 
-    def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
+    def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]] = _NO_HELD) -> None:
         super().__init__(_NO_RUNS)
         self.gone = gone
         """Blocks that the window has left behind: given back, or never held."""
@@ -54,7 +64,7 @@ class Table(Watcher):
         """Behind the last block of which it is settled whether it can be found."""
         self.keeps: list[Interval] | None = None
         """Blocks behind the hit that can be found, if these are not all."""
-        self.own = _NO_INTERVALS
+        self.own = _NO_STRETCHES
         """Behind those, in all groups of a kind, and noted in the first of them: blocks that are
         kept, of a text that nobody else has. While it runs no one looks for them, and once it has
         ended no one can."""
@@ -98,15 +108,15 @@ class Table(Watcher):
     def all_own(self, end: int) -> bool:
         """Whether all blocks before ``end`` that are there are its own ones."""
         own = self.own
-        return len(own) > 0 and own[0][0] <= self.gone and own[0][1] >= end
+        return len(own) > 0 and own[0].first <= self.gone and own[0].end >= end
 
     def add_own(self, first: int, end: int) -> None:
         """These are kept, and nobody else has their text."""
         own = self.own
-        if own and own[-1][1] == first:
-            own[-1] = (own[-1][0], end)
+        if own and own[-1].end == first:
+            own[-1].end = end
         else:
-            self.own = [*own, (first, end)]
+            self.own = [*own, Stretch(first, end)]
 
     def leaves(self, run: Run) -> None:
         """A window left behind what nobody else has; if it is ``watched``, what has a name, too."""
@@ -136,9 +146,10 @@ class Table(Watcher):
 
     def cut_own(self, end: int) -> int:
         """Take those before ``end`` out, which are all of one stretch; return where it began."""
-        first, behind = self.own[0]
-        if behind > end:
-            self.own[0] = (end, behind)
+        stretch = self.own[0]
+        first = stretch.first
+        if stretch.end > end:
+            stretch.first = end
         else:
             del self.own[0]
         return first
@@ -147,14 +158,14 @@ class Table(Watcher):
         """Take those before ``end`` out."""
         own, taken = self.own, list[Interval]()
         while own:
-            low, high = own[0]
-            if low >= end:
+            stretch = own[0]
+            if stretch.first >= end:
                 break
-            if high > end:
-                own[0] = (end, high)
-                taken.append((low, end))
+            taken.append((stretch.first, min(stretch.end, end)))
+            if stretch.end > end:
+                stretch.first = end
                 break
-            taken.append(own.pop(0))
+            del own[0]
         return taken
 
     def there(self, intervals: list[Interval]) -> list[Interval]:
@@ -228,7 +239,9 @@ class Kept:
             if self._twice:
                 ends.append(junction_tokens - size)
         tails: list[Interval] = []
-        for tokens in sorted(ends):
+        if len(ends) > 1:
+            ends.sort()
+        for tokens in ends:
             end = tokens // alignment * alignment // size + self.drops
             first = max(0, end - self.need)
             if tails:
@@ -243,8 +256,11 @@ class Kept:
             return []
         if keeps is None:
             return [(first, end)]
-        found = [(max(first, low), min(end, high)) for low, high in keeps]
-        found = [each for each in found if each[0] < each[1]]
+        found: list[Interval] = []
+        for low, high in keeps:
+            low, high = max(low, first), min(high, end)
+            if low < high:
+                found.append((low, high))
         if not self.every:
             return found
         return _joined(found + self._tails(first, end))

@@ -129,7 +129,9 @@ class HybridBlocks(GroupedPool):
             gone, found = self.groups[place].behind(hit), hit // kind.block_size
             keeps = kind.kept.of(sequence.prompt_tokens, self._junction)
             for group in range(kind.first, kind.first + kind.count):
-                table = Table(gone, found, self._holds(self._hits[group]) if size else [])
+                table = Table(gone, found)
+                if size:
+                    table.held = self._holds(self._hits[group])
                 table.keeps = keeps
                 tables.append(table)
         self._queued -= self._idle
@@ -226,6 +228,8 @@ class HybridBlocks(GroupedPool):
         runs, more = self._texts.name(self._searcher.key(stream, group), first, end, last)
         if more:
             held[-1] = (held[-1][0], held[-1][1] + more)
+        if not held:
+            held = table.held = []
         for run in runs:
             held.append((run, run.count))
 
@@ -271,7 +275,9 @@ class HybridBlocks(GroupedPool):
     # --- giving back
     def end(self, sequences: list[Sequence], step: int) -> None:
         """Free the blocks of those who ended, in order of admission."""
-        for sequence in sorted(sequences, key=lambda each: each.admission):
+        if len(sequences) > 1:
+            sequences = sorted(sequences, key=lambda each: each.admission)
+        for sequence in sequences:
             self.release(sequence, sequence.kv_tokens)
 
     def lose(self, sequence: Sequence, held_tokens: int, step: int) -> None:
@@ -288,8 +294,8 @@ class HybridBlocks(GroupedPool):
             for group in range(kind.first, kind.first + kind.count):
                 table = sequence.tables[group]
                 self._giving.keep_left(table, self._searcher.key(own, group))
-                for first, end in kept:
-                    self._name_of(own, table, group, first, end)
+                for stretch in kept:
+                    self._name_of(own, table, group, stretch.first, stretch.end)
         if not spans or sequence.kv_tokens > spans[-1][1]:
             if spans and spans[-1][0] == own:
                 spans.pop()

@@ -96,7 +96,7 @@ class HybridDecodes(DecodeSet):
         self._needs = [0] * self._period  # blocks that they take
         self._all_needs = 0  # in all of these steps
         self._places: dict[Sequence, list[int]] = {}
-        self._fresh: dict[int, dict[Sequence, None]] = {}  # whose first step with or behind a lag
+        self._fresh: list[Sequence] = []  # in a first step, or a lag behind it; by admission
         self._whole: dict[Sequence, None] = {}  # who joined with its last token known, ahead
         self._done = 0  # steps before this one are done
         self._nets = [0]  # blocks taken in steps behind the coming one, less those given back
@@ -136,10 +136,10 @@ class HybridDecodes(DecodeSet):
                 self._all_needs += takes
                 places.append(place)
         self._places[sequence] = places
-        for date in range(step, step + self._lag + 1):
-            if date not in self._fresh:
-                self._fresh[date] = {}
-            self._fresh[date][sequence] = None
+        fresh, place = self._fresh, len(self._fresh)
+        while place and fresh[place - 1].admission > sequence.admission:
+            place -= 1
+        fresh.insert(place, sequence)
 
     def _settle(self, sequences: list[Sequence]) -> None:
         """Bring those who leave up to date, and the counts of those who stay."""
@@ -148,11 +148,10 @@ class HybridDecodes(DecodeSet):
                 takes = _take_out(self._turns[place], sequence)
                 self._needs[place] -= takes
                 self._all_needs -= takes
-            for later in range(self._lag + 1):
-                fresh = self._fresh.get(sequence.joined_step + later)
-                if fresh is not None:
-                    fresh.pop(sequence, None)
-            self._whole.pop(sequence, None)
+            if self._fresh and sequence in self._fresh:
+                self._fresh.remove(sequence)
+            if self._whole:
+                self._whole.pop(sequence, None)
             self.note(sequence)
         super()._settle(sequences)
 
@@ -205,8 +204,8 @@ class HybridDecodes(DecodeSet):
         self._done = self.step + 1
         self._nets = [0]
         if self._fresh:
-            for date in [date for date in self._fresh if date < self._done]:
-                del self._fresh[date]
+            since = self._done - self._lag
+            self._fresh = [each for each in self._fresh if each.joined_step >= since]
 
     def _name_in_turn(self) -> None:
         """All have their blocks, one by one: names come in order of admission as well."""
@@ -242,17 +241,12 @@ class HybridDecodes(DecodeSet):
     def _in_turn(self, step: int, prompts: list[Sequence]) -> None:
         """Serve those for whom a step changes something, in order of admission."""
         turns = self._turns[step % self._period]
-        fresh = self._fresh.get(step)
-        if not fresh and not prompts:
+        others = self._beside(step, prompts)
+        at, count = 0, len(others)
+        if not count:
             for turn in turns:
                 self._serve(turn, step, turn.leaves)
             return
-        others = prompts.copy()
-        if fresh:
-            others += fresh
-        if len(others) > 1:
-            others.sort(key=_admission)
-        at, count = 0, len(others)
         for turn in turns:
             sequence = turn.sequence
             while at < count and others[at].admission < sequence.admission:
@@ -264,6 +258,20 @@ class HybridDecodes(DecodeSet):
         while at < count:
             self._serve_out_of_turn(others[at], step)
             at += 1
+
+    def _beside(self, step: int, prompts: list[Sequence]) -> list[Sequence]:
+        """Who matters in a step without being in turn, in order of admission."""
+        others, fresh = prompts, self._fresh
+        if fresh:
+            since = step - self._lag
+            others = [each for each in fresh if since <= each.joined_step <= step]
+            if not others:
+                others = prompts
+            elif prompts:
+                others += prompts
+        if len(others) > 1 and prompts:
+            others = sorted(others, key=_admission)
+        return others
 
     def _serve(self, turn: Turn, step: int, leaves: bool) -> None:
         pool, sequence = self._pool, turn.sequence

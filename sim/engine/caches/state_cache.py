@@ -174,8 +174,9 @@ class StateDecodes(HybridDecodes):
     def serve(self) -> None:
         """See ``HybridDecodes``."""
         if not self._pool.together:  # they were served one by one
-            for sequence in self._fresh.get(self.step) or ():
-                self._mark(sequence, self.step)
+            for sequence in self._fresh:
+                if sequence.joined_step + self._lag >= self.step:
+                    self._mark(sequence, self.step)
         super().serve()
 
     def _serve(self, turn: Turn, step: int, leaves: bool) -> None:

@@ -7,7 +7,7 @@ it, is written there.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
@@ -18,6 +18,7 @@ from model.rows import Rows
 from sim.engine.caches.beginnings import Beginnings
 from sim.engine.caches.block_groups import BlockGroup
 from sim.engine.caches.grouped_cache import GroupedPool
+from sim.engine.caches.hybrid_blocks import HybridBlocks
 from sim.engine.caches.hybrid_cache import HybridCache
 from sim.engine.caches.hybrid_settings import HybridSettings
 from sim.engine.caches.kv_cache import BlockPool
@@ -25,6 +26,7 @@ from sim.engine.caches.prefix_cache import PrefixCache
 from sim.engine.caches.state_cache import StateCache
 from sim.engine.caches.state_groups import StateGroup, StateSettings
 from sim.engine.drafts.drafted_cache import DraftedCache
+from sim.engine.drafts.drafted_handed import DraftedHanded
 from sim.engine.drafts.drafted_hybrid import DraftedHybrid
 from sim.engine.loads import Connector
 from sim.engine.stages.pipelined_cache import PipelinedCache
@@ -50,7 +52,7 @@ EVICTION: Final["Rows[type[Eviction]]"] = Rows(
 )
 """``engine.kv_connector_extra_config.eviction_policy``; ``ranked_lru`` is lru from 0.33 on."""
 
-
+Made = TypeVar("Made", bound=HybridBlocks)
 Place = tuple["RemoteStore", int]
 """A store that replicas share, and the number of one of them."""
 
@@ -116,22 +118,22 @@ def _groups(pool: Pool, _: Prefixes | None) -> GroupedPool:
     return made(pool.num_gpu_blocks, groups, states, pool.ledger.waits_for_steps)
 
 
-def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
+def _of_groups(made: type[Made], pool: Pool, prefixes: Prefixes | None) -> Made:
     groups, _ = _kinds(pool)
     settings = _hybrid_settings(pool, prefixes)
-    return HybridCache(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+    return made(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
+def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
+    return _of_groups(HybridCache, pool, prefixes)
 
 
 def _pipelined_hybrid(pool: Pool, prefixes: Prefixes | None) -> PipelinedHybrid:
-    groups, _ = _kinds(pool)
-    settings = _hybrid_settings(pool, prefixes)
-    return PipelinedHybrid(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+    return _of_groups(PipelinedHybrid, pool, prefixes)
 
 
 def _drafted_hybrid(pool: Pool, prefixes: Prefixes | None) -> DraftedHybrid:
-    groups, _ = _kinds(pool)
-    settings = _hybrid_settings(pool, prefixes)
-    return DraftedHybrid(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+    return _of_groups(DraftedHybrid if pool.role == SERVE else DraftedHanded, pool, prefixes)
 
 
 def _hybrid_settings(pool: Pool, prefixes: Prefixes | None) -> HybridSettings:
@@ -212,9 +214,7 @@ def _caps_windows(pool: Pool) -> bool:
 def _tiered_hybrid(pool: Pool, prefixes: Prefixes | None) -> "TieredHybrid":
     from sim.engine.tiers.tiered_hybrid import TieredHybrid
 
-    groups, _ = _kinds(pool)
-    settings = _hybrid_settings(pool, prefixes)
-    return TieredHybrid(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+    return _of_groups(TieredHybrid, pool, prefixes)
 
 
 def _offloading(pool: Pool, place: Place | None) -> "Offloading":

@@ -210,9 +210,8 @@ class Disaggregated(Dispatch):
         if handover is None:  # it was given up during its last step
             return
         handover.prefilled_s = now_s
-        held_tokens = max(handover.prompt.prompt_tokens, handover.prompt.slots)
-        groups, states = self._groups[handover.source]
-        handover.kept_blocks = seen_blocks(groups, 0, held_tokens) + states
+        prompt, (groups, states) = handover.prompt, self._groups[handover.source]
+        handover.kept_blocks = states + seen_blocks(groups, 0, prompt.prompt_tokens, prompt.slots)
         _as_at_source(handover)
         api, sequence = self._api, handover.sequence
         answered_s = now_s + api.output_s

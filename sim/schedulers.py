@@ -17,7 +17,7 @@ from sim.engine.settings import Settings
 from sim.engine.stages.pipelined_prefill import PipelinedPrefill
 from sim.plugins import built
 from sim.routers.router import ReplicaFacts
-from sim.settings.pools import SERVE, Pool
+from sim.settings.pools import DECODE, SERVE, Pool
 from sim.settings.registry import order, policy
 from workloads.requests import Prefixes
 
@@ -59,6 +59,8 @@ def make_scheduler(
     connector = make_connector(pool, place)
     if pool.drafts is not None:
         drafted = _drafted(pool)(cache, queue, settings, acceptance or Acceptance())
+        if pool.role == DECODE and isinstance(drafted, DraftedLoading):
+            drafted.loads_all()
         if connector is not None:
             drafted.connect(connector)
         return drafted

@@ -58,8 +58,9 @@ def name_of(version: str, feature: str) -> str:
 
 SINCE = {
     "handover": "0.18", "drafts": "0.30", "host": "0.31", "store": "0.32", "stages": "0.32",
-    "handover drafts": "0.32", "handover groups": "0.22", "host groups": "0.33",
-    "host drafts": "0.33", "states": "0.27", "exports": "0.32", "chunks": "0.14",
+    "handover drafts": "0.32", "handover groups": "0.22", "handover drafts groups": "0.33",
+    "host groups": "0.33", "host drafts": "0.33", "states": "0.27", "exports": "0.32",
+    "chunks": "0.14",
 }  # fmt: skip
 """By parts of a feature, the first release that is compared with them (docs/witness.md)."""
 

@@ -47,8 +47,9 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     blocks += (more := _more_blocks(groups, longest, STATES in on))
     if "groups" in on and drafts is not None:
         drafts = in_groups(drafts, rng, groups.windows, CHUNKS in on)
-        blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
-        blocks += groups.states * drafts.tokens
+        rows = len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
+        blocks += (rows := rows + groups.states * drafts.tokens)
+        more += rows
     host = None
     if "host" in on:
         host = _host_of(rng, on, blocks, int((prompt + output).sum()) // size + count)

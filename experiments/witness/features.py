@@ -145,6 +145,18 @@ FEATURES: dict[str, frozenset[str]] = {
         "handover, groups, tight": "handover groups caching hybrid tight priority reserve",
         "async, handover, groups": "handover groups ahead",
         "async, handover, groups, prefix cache": "handover groups ahead caching hybrid",
+        "handover, drafts, groups": "handover drafts groups",
+        "handover, drafts, groups, prefix cache": "handover drafts groups caching hybrid",
+        "handover, drafts, groups, priority": "handover drafts groups priority reserve threshold",
+        "handover, drafts, groups, retention": "handover drafts groups caching hybrid retention "
+        "reserve watermark",
+        "handover, drafts, groups, chunks": "handover drafts groups chunks caching hybrid",
+        "handover, drafts, groups, tight": "handover drafts groups caching hybrid tight",
+        "async, handover, drafts, groups": "handover drafts groups ahead",
+        "async, handover, drafts, groups, prefix cache": "handover drafts groups ahead caching "
+        "hybrid",
+        "async, handover, drafts, groups, tight": "handover drafts groups ahead caching hybrid "
+        "tight",
         "stages": "stages",
         "stages, aborts": "stages aborts",
         "stages, priority": "stages priority threshold",

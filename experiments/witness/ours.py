@@ -29,7 +29,7 @@ from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim.acceptance import Given
-from sim.caches import block_groups, block_spans
+from sim.caches import block_spans
 from sim.cluster import Cluster
 from sim.engine.sequence import Sequence
 from sim.engine.tiers.chunk_names import name_chunks
@@ -164,13 +164,16 @@ def with_sink(made: ours.Scenario, pool: Pool, scenario: Scenario, sink: Handove
 
 def _side(pool: Pool, role: str, seats: int, budget: int, blocks: int) -> Pool:
     """One engine of two, with prices that hold for both."""
+    steps = pool.ledger.in_flight_tokens // pool.engine.max_num_batched_tokens
     return replace(
         pool, name=role, role=role, token_budget=budget,
         engine=pool.engine.model_copy(
             update={"max_num_seqs": seats, "max_num_batched_tokens": budget}
         ),
         watermark_blocks=int(pool.engine.watermark * (blocks + 1)),
-        ledger=replace(pool.ledger, num_gpu_blocks=blocks + 1),
+        ledger=replace(
+            pool.ledger, num_gpu_blocks=blocks + 1, in_flight_tokens=steps * budget
+        ),
     )  # fmt: skip
 
 
@@ -185,7 +188,8 @@ def _of_two(result: Result, made: ours.Scenario) -> Outcome:
         )
     ]  # fmt: skip
     first = int((steps["replica"] == 0).sum())
-    link, (_, states) = link_of(made.kv_transfer, *made.pools), block_groups(made.pools[1])
+    link = link_of(made.kv_transfer, *made.pools)
+    states = sum(group.state for group in made.pools[1].ledger.layout.groups)  # one block of each
     moved = columns["transferred_bytes"]
     blocks = np.where(moved > 0, (moved - link.bytes_of(0)) // link.block_bytes + states, 0)
     return Outcome(

@@ -12,6 +12,8 @@ from experiments.witness.features import FEATURES
 Tallies = Mapping[str, Mapping[str, Any]]
 
 FAMILIES = {
+    "handover drafts groups": "Drafts with prefill and decode in two engines, in several groups of "
+    "the KV cache",
     "drafts groups": "Drafts in several groups of the KV cache",
     "handover drafts": "Drafts with prefill and decode in two engines",
     "handover groups": "Prefill and decode in two engines, several groups of the KV cache",

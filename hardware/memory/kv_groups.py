@@ -162,7 +162,7 @@ def _entries(spec: DecoderSpec) -> dict[Cache, tuple[int, ...]]:
     return found
 
 
-def _state_bytes(
+def state_bytes(
     spec: DecoderSpec, precision: Precision, tp: int, ahead: int
 ) -> list[tuple[tuple[int, ...], int]]:
     """Layers that keep a state, and its bytes on one rank.
@@ -194,7 +194,7 @@ def _block_tokens(
     caches = list(_entries(spec))
     latent = any(cache.kind in (LATENT, INDEX) for cache in caches)
     size = -(-block_size // LATENT_TOKENS) * LATENT_TOKENS if latent else block_size
-    states = [bytes_ for _, bytes_ in _state_bytes(spec, precision, tp, ahead)]
+    states = [bytes_ for _, bytes_ in state_bytes(spec, precision, tp, ahead)]
     if not states or not caches:
         return size
     token_bytes = max(cache.entry_bytes(precision.kv_bytes, tp) for cache in caches)
@@ -228,7 +228,7 @@ def _kinds(
         group = KvGroup(layers=0, block_tokens=size, window=cache.window, chunked=chunked)
         add(layers, page, group)
     pages = [page for page, _ in found]
-    for layers, bytes_ in _state_bytes(spec, precision, tp, ahead):
+    for layers, bytes_ in state_bytes(spec, precision, tp, ahead):
         page = max([bytes_, *pages])
         add(layers, page, KvGroup(layers=0, block_tokens=size, state=True, states=states))
     return [_Kind(layers, page, group) for (page, group), layers in found.items()]

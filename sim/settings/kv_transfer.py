@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from hardware.engines.versions import version_key
+from hardware.memory.kv_groups import state_bytes
 from model.caches import HEADS, STATE
 from model.dataclass import dataclass
 from sim.settings.pools import DECODE, PREFILL, Pool
@@ -39,6 +40,10 @@ PARTS_OF_A_STATE = 4
 DRAFTS_SINCE = "0.32"
 """Version since which whoever loads a prompt leaves others what their next step with drafts takes
 (``_spec_decode_step_blocks`` in vllm/v1/core/sched/scheduler.py)."""
+
+GROUPS_WITH_DRAFTS_SINCE = "0.33"
+"""The same where there are several groups: of a state one goes over the link, whatever is kept for
+drafts (``clip_ssm_state_blocks`` in .../kv_connector/v1/nixl/base_scheduler.py)."""
 
 Seconds = Annotated[float, Field(ge=0, le=1e4)]
 
@@ -152,12 +157,11 @@ def link_of(config: KvTransferConfig, source: Pool, sink: Pool) -> Link:
 
 def _states_of(config: KvTransferConfig, pool: Pool) -> States | None:
     """Return the states of all layers, as they are: blocks that hold them may be larger."""
-    each, layers = 0, 0
-    number_bytes, ranks = pool.precision.activation_bytes, pool.tensor_parallel_size
-    for cache, count in pool.spec.caches.items():
-        if cache.states and cache.kept:
-            each += count * int(cache.sequence_bytes(number_bytes, ranks))
-            layers += count
+    ranks, drafts = pool.tensor_parallel_size, pool.drafts
+    ahead = 0 if drafts is None else drafts.memory.tokens
+    found = state_bytes(pool.spec, pool.precision, ranks, ahead)
+    each = sum(len(places) * of_layer for places, of_layer in found)
+    layers = sum(len(places) for places, _ in found)
     if not layers:
         return None
     return States(
@@ -285,10 +289,12 @@ def _check_groups(pool: Pool) -> None:
             f"{GROUPS_SINCE} vLLM takes one group with a KV connector, expected {unified}, or "
             f"{GROUPS_SINCE} or later"
         )
-    if pool.drafts is not None:
+    since = GROUPS_WITH_DRAFTS_SINCE
+    if pool.drafts is not None and version_key(pool.engine.version) < version_key(since):
         raise ValueError(
-            f"{where} several groups, and engine.speculative: drafts there are not modelled, "
-            f"expected none, or {unified}"
+            f"{where} several groups, engine.speculative and engine.version = "
+            f"{pool.engine.version}, expected {since} or later: drafts are modelled there as they "
+            "are since then"
         )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sim.machines import priced_machine
 from sim.recording.result import FINISHED
-from sim.settings.kv_transfer import KvTransferConfig, check_transfers
+from sim.settings.kv_transfer import KvTransferConfig, check_transfers, link_of
 from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
@@ -51,9 +51,43 @@ def test_a_request_alone() -> None:
     assert found["finish_s"][0] == first_s + steps_s[0] + steps_s[1]
 
 
+def test_windows_hand_over_what_they_see_and_slots_of_drafts_stay() -> None:
+    made = small.scenario(windows=(None, 5), block_size=4, speculative=SURE)
+    scenario = with_roles(("prefill", made), ("decode", made), kv_transfer=LINK)
+    found = simulate(scenario, small.requests([0.0], [10], [9])).requests
+    assert [group.window for group in made.pool.ledger.layout.groups].count(
+        None
+    ) == 2  # a drafter's
+    # Ten tokens and three slots of lookahead; the window has left the first of its blocks behind.
+    assert found["kept_blocks"][0] == 4 + 4 + 3
+    block_bytes = scenario.pools[1].ledger.block_bytes
+    assert found["transferred_bytes"][0] == (3 + 3 + 2) * block_bytes
+    assert found["status"][0] == FINISHED
+
+
+def test_of_a_state_one_is_handed_over_with_the_inputs_of_drafts() -> None:
+    ngrams = {"method": "ngram", "num_speculative_tokens": 3, "synthetic_acceptance_length": 1.5}
+    plain, drafted = (
+        small.scenario(windows=(None, small.STATE), block_size=4, speculative=told)
+        for told in (None, ngrams)
+    )
+    links = [
+        link_of(LINK, *with_roles(("prefill", each), ("decode", each)).pools)
+        for each in (plain, drafted)
+    ]
+    assert links[0].states is not None
+    assert links[1].states is not None
+    assert 1 < links[1].states.bytes / links[0].states.bytes < 4
+
+
+GROUPS: list[small.Windows] = [
+    (None,), (None,), (None, 5), (7, None), (None, 3, 9), (None, small.STATE),
+]  # fmt: skip
+
+
 @st.composite
 def handed_over(draw: st.DrawFn) -> Scenario:
-    made = draw(drafting((None,), "0.33"))
+    made = draw(drafting(draw(st.sampled_from(GROUPS)), "0.33"))
     blocks = draw(st.integers(8, 80))
     ledger = replace(made.pool.ledger, num_gpu_blocks=blocks)
     other = replace(made, pools=(replace(made.pool, ledger=ledger),))

@@ -156,9 +156,10 @@ def test_what_nobody_hands_over_is_refused() -> None:
     for key, told, match in (
         ("version", "0.20", r"engine.version = 0.20: before 0.22 .*_manager: true, or 0.22"),
         ("speculative", {"method": "ngram", "num_speculative_tokens": 2,
-                         "synthetic_acceptance_length": 1.5}, "drafts there are not modelled"),
+                         "synthetic_acceptance_length": 1.5}, "= 0.32, expected 0.33 or later"),
     ):  # fmt: skip
-        pools = pair({key: told}, {key: told}).pools
+        both = {"version": "0.32"} | {key: told}
+        pools = pair(both, both).pools
         with pytest.raises(ValueError, match=match):
             check_transfers(pools, SLOW)
     states = {"windows": (None, small.STATE), "enable_prefix_caching": True}

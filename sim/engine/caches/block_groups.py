@@ -64,13 +64,13 @@ class BlockGroup:
         return (computed - self.window + 1) // self.block_size
 
 
-def seen_blocks(groups: list[BlockGroup], past: int, computed: int) -> int:
+def seen_blocks(groups: list[BlockGroup], past: int, computed: int, held: int = 0) -> int:
     """Blocks of whoever has computed so many tokens, in all groups, that windows have not left
-    behind, less those of the first ``past`` tokens."""
+    behind, less those of the first ``past`` tokens; ``held``: it took blocks of so many."""
     blocks = 0
     for group in groups:
         first = max(group.behind(computed), past // group.block_size)
-        blocks += group.count * max(group.taken(computed) - first, 0)
+        blocks += group.count * max(group.taken(max(computed, held)) - first, 0)
     return blocks
 
 

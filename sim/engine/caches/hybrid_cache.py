@@ -10,8 +10,8 @@ many places, and only those in turn are touched::
     leaves      .   B   .   A | .   B      whoever is in turn, in order of admission
 """
 
-from sim.engine.caches.hybrid_blocks import HybridBlocks
 from sim.engine.caches.hybrid_settings import least_common
+from sim.engine.caches.loaded_blocks import LoadedBlocks
 from sim.engine.decoding import DecodeSet
 from sim.engine.sequence import Sequence
 
@@ -31,7 +31,7 @@ class Turn:
         """Whether blocks are filled that have names."""
 
 
-class HybridCache(HybridBlocks):
+class HybridCache(LoadedBlocks):
     """See ``HybridBlocks``; with decoding sequences that are served in turn."""
 
     def fill_in_turn(self, sequence: Sequence, tokens: int) -> None:

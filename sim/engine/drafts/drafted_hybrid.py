@@ -9,13 +9,13 @@ Windows follow what is known, drafts of the coming step and slots behind them ar
 """
 
 from sim.engine.caches.block_groups import BlockGroup
-from sim.engine.caches.hybrid_blocks import HybridBlocks
 from sim.engine.caches.hybrid_settings import HybridSettings
+from sim.engine.caches.loaded_blocks import LoadedBlocks
 from sim.engine.drafts.drafted_cache import known_tokens
 from sim.engine.sequence import Sequence
 
 
-class DraftedHybrid(HybridBlocks):
+class DraftedHybrid(LoadedBlocks):
     """See ``HybridBlocks``. Told of answers before every plan, and when a request leaves (``tell``,
     with ``step`` 0); in a plan everybody is served in turn."""
 
@@ -28,6 +28,11 @@ class DraftedHybrid(HybridBlocks):
     def start(self, sequence: Sequence, tokens: int) -> None:
         """See ``HybridBlocks``."""
         super().start(sequence, tokens)
+        self._tellers[sequence] = None
+
+    def seat(self, sequence: Sequence) -> None:
+        """See ``BlockPool``."""
+        super().seat(sequence)
         self._tellers[sequence] = None
 
     def leave_behind(self, sequence: Sequence, computed: int, known: int) -> None:
@@ -55,5 +60,5 @@ class DraftedHybrid(HybridBlocks):
         self._name_all(sequence)
 
     def _give_back(self, sequence: Sequence, held_tokens: int, places: list[int]) -> None:
-        del self._tellers[sequence]
+        self._tellers.pop(sequence, None)  # who loads is not among them
         super()._give_back(sequence, held_tokens, places)

@@ -26,6 +26,14 @@ class DraftedLoading(DraftedPrefill):
         super().__init__(pool, waiting, settings, acceptance)
         self._whole: set[Sequence] = set()  # whose prompts begin and end in the step being formed
 
+    def loads_all(self) -> None:
+        """Every prompt is loaded: take none for which there is never room."""
+        pool = self.pool
+        if pool.longest_tokens(pool.num_blocks) < self.drafting.max_model_len:
+            left = max(pool.num_blocks - pool.remaining(self._step_tokens(), 0), 0)
+            longest = pool.longest_tokens(left) + 1
+            self.longest_request_tokens = min(self.longest_request_tokens, longest)
+
     def start_prompts(self, batch: Batch) -> None:
         """See ``DraftedPrefill``."""
         self._whole.clear()
@@ -58,20 +66,19 @@ class DraftedLoading(DraftedPrefill):
     def _has_room(self, sequence: Sequence, tokens: int, batch: Batch) -> bool:
         pool = self.pool
         free = pool.free - (self.watermark_blocks if self.running else 0)
-        if self.whole_prompts_fit and pool.lacks(sequence.target_tokens) > free:
+        if self.whole_prompts_fit and pool.load_asks(sequence.target_tokens, tokens, True) > free:
             return False
-        own = pool.lacks(tokens) + pool.blocks(self._step_tokens())
+        own = pool.load_asks(tokens, tokens, False) + pool.remaining(self._step_tokens(), 0)
         return own + self._promised(batch) <= free
 
     def _promised(self, batch: Batch) -> int:
         pool, more, blocks = self.pool, self._step_tokens(), 0
         for sequence in self.prefilling:
             if sequence not in self._whole:
-                blocks += self._lacks_slots(sequence, sequence.target_tokens + more)
+                blocks += pool.remaining(sequence.target_tokens + more, sequence.slots)
         assert self.loads is not None
         for sequence in self.loads.wanted():
-            held = pool.blocks(sequence.loaded_tokens)
-            blocks += pool.blocks(sequence.target_tokens + more) - held
+            blocks += pool.remaining(sequence.target_tokens + more, sequence.loaded_tokens)
         return blocks
 
     def _start_loaded(self, loads: Loads, batch: Batch) -> bool:
@@ -87,9 +94,9 @@ class DraftedLoading(DraftedPrefill):
             chunk = self._first_chunk(sequence, past, budget)
             if not chunk:
                 return False
-            most = self._slots(past + chunk)
-            whole = max(target, most) if self.whole_prompts_fit else most
-            after = pool.free - max(pool.blocks(whole) - pool.blocks(loaded), 0)
+            blocks = max(pool.blocks(self._slots(past + chunk)) - pool.blocks(loaded), 0)
+            whole = pool.remaining(target, loaded) if self.whole_prompts_fit else 0
+            after = pool.free - max(blocks, whole)
             if after < (self.watermark_blocks if running else 0):
                 return False
             loads.leave(sequence)

@@ -47,9 +47,8 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     blocks += (more := _more_blocks(groups, longest, STATES in on))
     if "groups" in on and drafts is not None:
         drafts = in_groups(drafts, rng, groups.windows, CHUNKS in on)
-        rows = len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
-        blocks += (rows := rows + groups.states * drafts.tokens)
-        more += rows
+        rows = _rows_of_drafts(groups, drafts, size)
+        blocks, more = blocks + rows, more + rows
     host = None
     if "host" in on:
         host = _host_of(rng, on, blocks, int((prompt + output).sum()) // size + count)
@@ -150,6 +149,12 @@ def _more_blocks(groups: _Groups, longest: int, caching_states: bool) -> int:
     """Of each group as many blocks as one request takes at most, beside those of the first."""
     of_states = 3 * groups.states if caching_states else groups.states
     return (len(groups.windows) - 1) * longest + of_states
+
+
+def _rows_of_drafts(groups: _Groups, drafts: Drafts, size: int) -> int:
+    """Blocks that one request takes for drafts, of all groups."""
+    of_tokens = len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
+    return of_tokens + groups.states * drafts.tokens
 
 
 def _groups_of(rng: np.random.Generator, on: frozenset[str], size: int) -> _Groups:

@@ -8,11 +8,14 @@ wrote.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.study.errors import show
 from experiments.validation.aiperf_results import aiperf_row, is_aiperf
+from experiments.validation.columns import meaning
 from experiments.validation.guidellm_results import guidellm_rows, is_guidellm
 from experiments.validation.more_clients import (
     DRAFTED,
@@ -38,19 +41,31 @@ Cells = dict[str, str]
 MOST_BYTES = 2**29
 """Of one result: detailed ones hold every gap between tokens."""
 DESCRIBED = (
-    "gpu", "n_gpus", "tp", "pp", "ep", "dp_replicas", "engine_version", "precision",
-    "kv_cache_dtype", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill",
+    "gpu", "n_gpus", "tp", "pp", "ep", "dp_replicas", "data_parallel_size", "engine_version",
+    "precision", "kv_cache_dtype", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill",
     "prefix_caching", "async_scheduling", "cudagraph_mode", "enforce_eager", "gpu_mem_util",
-    "max_model_len", "sampling", "dataset", "notes",
+    "max_model_len", "kv_blocks", "block_size", "cpu_offload", "first_request_s",
+    "api_server_count", "speculative", "lora", "mode", "sampling", "dataset", "tier", "notes",
 )  # fmt: skip
-"""Columns that a result may carry as metadata."""
+"""Columns that a result may carry as metadata, or a sweep's settings of its server."""
+WARM_UP = -1
+"""Number of such a run of ``vllm bench sweep serve``."""
+OF_VLLM_BENCH = re.compile(
+    r"date|endpoint_type|backend|label|model_id|tokenizer_id|num_prompts|num_processes|ignore_eos"
+    r"|request_rate|burstiness|max_concurrency|ramp_up_\w+|rps_change_events|duration|completed"
+    r"|failed|total_\w+|request_throughput|request_goodput:?|output_throughput|input_lens"
+    r"|output_lens|ttfts|itls|latencies|\w*queue_times|server_\w+|start_times|generated_texts"
+    r"|errors|max_output_tokens_per_s|max_concurrent_requests|rtfx|run_number|[\w.]+_ms"
+    r"|(?:spec_decode|diffusion|probe)_\w+"
+)
+"""Keys that ``vllm bench serve`` writes itself; others are its user's, or a sweep's settings."""
 EXPECTED = (
     "expected a result of vllm bench serve, guidellm, AIPerf (genai-perf), "
     "SGLang's bench_serving or inference-perf"
 )
 OTHER_ENGINES = (
     "sglang", "tgi", "tensorrt-llm", "lmdeploy", "deepspeed-mii", "embedding", "pooling", "rerank",
-    "audio",
+    "audio", "diffusion",
 )  # fmt: skip
 """Backends of that client that are other engines, or other work than answers in text."""
 
@@ -139,12 +154,16 @@ def _vllm_bench(result: Mapping[str, Any], path: Path | None, run_id: str) -> Ro
 
     ``path`` is the file where its requests can be replayed from.
     """
+    if result.get("run_number") == WARM_UP:
+        raise NotAResultError("a sweep's warm-up, expected one of its runs")
     backend = str(result.get("backend") or result.get("endpoint_type") or "vllm").lower()
+    if any(key.startswith("diffusion_") for key in result):
+        backend = "diffusion"
     completed, failed, sent = (count(result, key) for key in ("completed", "failed", "num_prompts"))
     if failed is not None and completed is not None:  # data sets may have fewer than were asked for
         sent = completed + failed
     replayed = bool(path is not None and result.get("start_times") and result.get("input_lens"))
-    row: Row = {name: result.get(name) for name in DESCRIBED}
+    row: Row = {**_said_beside(result)}
     row |= {
         "run_id": run_id,
         "workload": "vllm bench serve",
@@ -170,11 +189,36 @@ def _vllm_bench(result: Mapping[str, Any], path: Path | None, run_id: str) -> Ro
     return row | lengths(result, "osl", "output_lens", "total_output_tokens", "completed")
 
 
+def _said_beside(result: Mapping[str, Any]) -> Row:
+    """What ``--metadata`` or a sweep's settings say, by column; other words by their own key.
+
+    What they say of the load is in the result itself.
+
+    Raises:
+        BrokenResultError: two keys of one column do not agree.
+    """
+    row: Row = {}
+    for key, value in result.items():
+        column = meaning(key, DESCRIBED)
+        asked = column is not None and column not in DESCRIBED
+        if asked or value is None or OF_VLLM_BENCH.fullmatch(key):
+            continue
+        column = column or key
+        if column in row and str(row[column]) != str(value):
+            raise BrokenResultError(
+                f"{key} = {show(value)}, and {column} = {show(row[column])} beside it: expected one"
+            )
+        row[column] = value
+    return row
+
+
 def _arrivals(result: Mapping[str, Any], *, replayed: bool) -> Row:
     """How requests arrived; at an infinite rate all were sent at once, or as a cap let them."""
     said, cap = result.get("request_rate"), count(result, "max_concurrency")
     burstiness = positive(result, "burstiness")
-    if result.get("ramp_up_strategy"):  # the rate is not the one of request_rate
+    if result.get("ramp_up_strategy") or result.get(
+        "rps_change_events"
+    ):  # the rate is not the one of request_rate
         duration_s = positive(result, "duration")
         return {"arrival_process": "ramp", "max_concurrency": cap, "duration_s": duration_s}
     if said is None and not replayed:

@@ -29,7 +29,7 @@ UNITS = {"ms": "ms", "s": "s", "sec": "s", "seconds": "s", "us": "us"}
 ALIASES: dict[str, tuple[str, ...]] = {
     "run_id": ("run", "run_name", "benchmark_name", "test_name"),
     "model": ("model_name", "model_id"),
-    "gpu": ("gpu_type", "gpu_name", "gpu_model", "accelerator", "hardware"),
+    "gpu": ("gpu_type", "gpu_name", "gpu_model", "accelerator", "hardware", "hw"),
     "n_gpus": ("num_gpus", "gpu_count", "number_of_gpus"),
     "engine_version": ("vllm_version",),
     "tp": ("tensor_parallel_size", "tensor_parallel", "tp_size"),
@@ -43,8 +43,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "lora": ("enable_lora", "lora_adapters", "adapters"),
     "prefix_caching": ("enable_prefix_caching",),
     "chunked_prefill": ("enable_chunked_prefill",),
-    "request_rate_rps": ("request_rate", "request_rate_req_s", "rate_req_s", "rate_rps", "qps"),
-    "max_concurrency": ("concurrency", "concurrent_users", "num_users", "users", "num_concurrent"),
+    "request_rate_rps": (
+        "request_rate", "request_rate_req_s", "request_rate_qps", "rate_req_s", "rate_rps", "qps",
+        "target_rps", "target_qps", "offered_rps", "offered_qps", "arrival_rate_rps",
+    ),
+    "max_concurrency": (
+        "concurrency", "concurrent_users", "num_users", "users", "num_concurrent", "conc",
+        "concurrent_requests", "num_concurrent_requests",
+    ),
     "n_requests": ("num_prompts", "num_requests", "request_count"),
     "n_failed": ("num_failed", "failed_requests"),
     "isl_spec": (
@@ -55,8 +61,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "osl", "output_len", "output_length", "random_output_len", "output_tokens",
         "completion_tokens", "max_tokens", "output_sequence_length", "num_output_tokens",
     ),
-    "isl_mean": ("mean_isl", "mean_input_tokens", "avg_input_tokens", "mean_prompt_tokens"),
-    "osl_mean": ("mean_osl", "mean_output_tokens", "avg_output_tokens"),
+    "isl_mean": (
+        "mean_isl", "avg_isl", "mean_input_tokens", "avg_input_tokens", "mean_prompt_tokens",
+        "avg_prompt_tokens", "avg_input_len", "mean_input_len", "avg_prompt_len", "mean_prompt_len",
+    ),
+    "osl_mean": (
+        "mean_osl", "avg_osl", "mean_output_tokens", "avg_output_tokens", "mean_completion_tokens",
+        "avg_completion_tokens", "avg_output_len", "mean_output_len",
+    ),
     "out_tok_s": (
         "output_throughput", "output_token_throughput", "output_tokens_per_s",
         "output_tokens_per_second", "output_throughput_tok_s", "output_token_throughput_tok_s",
@@ -67,6 +79,15 @@ ALIASES: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Our column, and other names of what it holds."""
+OF_ACTIVATIONS = "of activations"
+"""In place of a unit: 16 bits of such a column say nothing of the weights."""
+SECOND: dict[str, tuple[str, str]] = {
+    "dtype": ("precision", OF_ACTIVATIONS),
+    "torch_dtype": ("precision", OF_ACTIVATIONS),
+    "gpus": ("n_gpus", ""),
+}
+"""Names that mean a column of ours where nothing else does: a ``dtype`` beside a ``quantization``
+is that of activations, and ``gpus`` without a ``gpu`` may be their name."""
 
 
 def named(columns: Sequence[str], known: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -96,15 +117,37 @@ def named(columns: Sequence[str], known: Sequence[str]) -> dict[str, tuple[str, 
                 f"columns {other} and {name} are both {meant[0]}, expected one of them"
             )
         found[name] = meant
+    told = {ours for ours, _ in (own | found).values()}
+    for name in columns:
+        second = SECOND.get(_words(name))
+        if second and second[0] not in told and (second[0] != "n_gpus" or "gpu" in told):
+            found[name] = second
+            told.add(second[0])
     return own | found
 
 
-def _meant(header: str, known: Iterable[str]) -> tuple[str, str] | None:
-    words = "_".join(re.findall(r"[a-z0-9]+", header.lower()))
+def meaning(header: str, known: Iterable[str]) -> str | None:
+    """Return the column of a header by its name or another; None for none of them.
+
+    Latencies, which are told with a unit, are left to ``named``.
+
+    Args:
+        header: as written.
+        known: columns whose own names count, beside other names of any.
+    """
+    words = _words(header)
     if words in known:
-        return words, ""
-    alias = next((ours for ours, others in ALIASES.items() if words in others), None)
-    return (alias, "") if alias is not None else _latency(header, words)
+        return words
+    return next((ours for ours, others in ALIASES.items() if words in (ours, *others)), None)
+
+
+def _words(header: str) -> str:
+    return "_".join(re.findall(r"[a-z0-9]+", header.lower()))
+
+
+def _meant(header: str, known: Iterable[str]) -> tuple[str, str] | None:
+    ours = meaning(header, known)
+    return (ours, "") if ours is not None else _latency(header, _words(header))
 
 
 def _latency(header: str, words: str) -> tuple[str, str] | None:

@@ -6,13 +6,14 @@ All become lines of cells, text by column, which ``experiments.validation.rows``
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments.study.errors import StudyError
 from experiments.validation.client_results import cells_of_result
-from experiments.validation.columns import named
+from experiments.validation.columns import OF_ACTIVATIONS, named
 from experiments.validation.result_values import BrokenResultError, NotAResultError
 from model.dataclass import dataclass
 from model.text_file import TextFileError, check_regular, read_text
@@ -30,6 +31,8 @@ PARQUET = b"PAR1"
 """What such a file begins with, whatever its name."""
 TABLES = (".csv", ".tsv", ".parquet", ".csv.gz")
 """Ends of names of tables: of a folder's results clients write one as well."""
+SIXTEEN_BITS = re.compile(r"(?:torch\.)?(?:auto|half|(?:b|bf|fp|float|bfloat)16)")
+"""Numbers of activations, which weights of fewer bits have as well."""
 EXTRA = "cells beyond the header's"
 """Under which a line keeps what stands right of the last column."""
 
@@ -57,7 +60,7 @@ def read_lines(path: Path, known: Sequence[str]) -> Lines:
     """
     try:
         if path.is_dir():
-            return _columns(_of_folder(path))
+            return _columns(_of_folder(path), known)
         end = path.suffix.lower()
         packed = end == ".gz" and path.with_suffix("").suffix.lower() in (".json", ".jsonl")
         if packed:
@@ -65,7 +68,7 @@ def read_lines(path: Path, known: Sequence[str]) -> Lines:
         if end in OTHER_FILES:
             raise TextFileError(f"a {end} file, expected CSV, Parquet, or the JSON of a client")
         if end in (".json", ".jsonl"):
-            return _columns(cells_of_result(path))
+            return _columns(cells_of_result(path), known)
         header, lines = _of_parquet(path) if _is_parquet(path) else _of_csv(path)
     except (TextFileError, NotAResultError, csv.Error) as error:
         raise StudyError.of(f"cannot read the runs: {error}", str(path)) from None
@@ -75,8 +78,11 @@ def read_lines(path: Path, known: Sequence[str]) -> Lines:
         raise StudyError.of(error.problems[0].text, str(path)) from None
 
 
-def _columns(lines: list[Cells]) -> Lines:
-    return Lines(list(dict.fromkeys(name for line in lines for name in line)), lines)
+def _columns(lines: list[Cells], known: Sequence[str]) -> Lines:
+    """Lines of clients' results: what stands beside them under other names is not read."""
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    unread = tuple(name for name in names if name not in known)
+    return Lines([name for name in names if name in known], lines, unread)
 
 
 def _in_our_columns(header: Sequence[str], lines: Iterable[Cells], known: Sequence[str]) -> Lines:
@@ -97,6 +103,8 @@ def _in_our_columns(header: Sequence[str], lines: Iterable[Cells], known: Sequen
 def _with_unit(text: str, unit: str) -> str:
     """A cell with the unit of its header, where it is a bare number."""
     bare = text.strip()
+    if unit == OF_ACTIVATIONS:
+        return "" if SIXTEEN_BITS.fullmatch(bare.lower()) else text
     return f"{bare} {unit}" if unit and bare and not any(map(str.isalpha, bare)) else text
 
 
@@ -132,6 +140,7 @@ def _of_folder(folder: Path) -> list[Cells]:
     if packed is not None:
         raise NotAResultError(f"{packed.relative_to(folder)}: gzipped JSON, expected it unpacked")
     files = sorted(path for path in folder.rglob("*.json*") if path.suffix in (".json", ".jsonl"))
+    files = [path for path in files if not _repeats(path)]
     for path in files:
         name = str(path.relative_to(folder).with_suffix(""))
         try:
@@ -147,6 +156,11 @@ def _of_folder(folder: Path) -> list[Cells]:
             f"{len(files)} JSON files and none a result of a benchmark client{hint}"
         )
     return lines
+
+
+def _repeats(path: Path) -> bool:
+    """Tell whether a file holds again what stands beside it: ``summary.json`` of a sweep's runs."""
+    return path.name == "summary.json" and any(path.parent.glob("run=*.json"))
 
 
 def _is_parquet(path: Path) -> bool:

@@ -229,3 +229,49 @@ def test_a_client_tells_how_its_tokens_are_drawn(tmp_path: Path) -> None:
     assert sampling("bench.json", VLLM, "0.15.1") == "top_p"
     assert sampling("sweep.json", GUIDELLM, "0.11.0") == "top_p"
     assert sampling("profile_export_aiperf.json", AIPERF, "0.11.0") == "top_p"
+
+
+def swept(number: int, **settings: object) -> dict[str, Any]:
+    """As ``vllm bench sweep serve`` writes a run: what was set stands beside what was measured."""
+    return VLLM | {"run_number": number} | settings
+
+
+def test_a_sweep_says_what_served(tmp_path: Path) -> None:
+    """Runs count once, warm-ups and failures not at all, and no setting is lost."""
+    folder = tmp_path / "sweep" / "SERVE--tp=2"
+    settings = {"tensor_parallel_size": 2, "max-num-seqs": 64, "enable_prefix_caching": False}
+    unknown = {"compilation_config.cudagraph_mode": "FULL", "random_input_len": 200}
+    runs = [swept(0, **settings, **unknown), swept(1, **settings)]
+    for number, run in enumerate(runs):
+        write(folder / f"run={number}.json", run)
+    write(folder / "warmup.json", swept(-1, **settings))
+    (folder / "summary.json").write_text(json.dumps(runs), encoding="utf-8")
+    write(folder.parent / "SERVE-failure.json", {"error_type": "RuntimeError", "error": "gone"})
+    table = read_table(folder.parent, {"gpu": "h100"})
+    rows = [run.base for run in table.runs]
+    assert [row.run_id for row in rows] == ["SERVE--tp=2/run=0", "SERVE--tp=2/run=1"]
+    assert {(row.tp, row.max_num_seqs, row.prefix_caching) for row in rows} == {(2, 64, "False")}
+    assert table.unread == ("compilation_config.cudagraph_mode",)
+    alone = read_table(folder / "summary.json", {"gpu": "h100"})
+    assert [run.base.tp for run in alone.runs] == [2, 2]
+    with pytest.raises(StudyError, match="a sweep's warm-up"):
+        read_table(folder / "warmup.json", {"gpu": "h100"})
+
+
+def test_metadata_have_many_names(tmp_path: Path) -> None:
+    """Of a key that means nothing is told; two that do not agree are refused."""
+    said = {"vllm_version": "0.15.1", "GPU": "H100", "tp_size": "4", "region": "west"}
+    table = read_table(write(tmp_path / "a.json", VLLM | said | {"speculative_config": "eagle"}))
+    (run,) = table.runs
+    assert (run.base.engine_version, run.base.gpu, run.base.tp) == ("0.15.1", "H100", 4)
+    assert run.base.speculative == "eagle"
+    assert table.unread == ("region",)
+    both = write(tmp_path / "b.json", VLLM | {"tp": "2", "tensor_parallel_size": "4"})
+    with pytest.raises(StudyError, match="tensor_parallel_size = 4, and tp = 2 beside it"):
+        read_table(both)
+
+
+def test_a_text_diffusion_model_is_no_decoder(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", VLLM | {"diffusion_steps_per_canvas": 3.0})
+    (skipped,) = plan(read_table(path, {"gpu": "h100"})).skipped
+    assert "diffusion" in skipped.reason

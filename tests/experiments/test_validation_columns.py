@@ -51,6 +51,23 @@ def test_what_could_mean_two_things_means_nothing(header: str) -> None:
     assert named([header], COLUMNS) == {}
 
 
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [("bfloat16", None), ("auto", None), ("fp8", "fp8")]
+)
+def test_sixteen_bits_of_activations_say_nothing_of_weights(
+    dtype: str, precision: str | None, tmp_path: Path
+) -> None:
+    """A checkpoint in fp8 is one whatever vLLM's ``--dtype``."""
+    row = row_of(tmp_path / "runs.csv", f"model,gpu,dtype,#GPUs\nllama-3.1-8b-FP8,h100,{dtype},2\n")
+    assert (row.precision, row.n_gpus) == (precision, 2)
+
+
+def test_a_quantization_goes_before_a_dtype(tmp_path: Path) -> None:
+    text = "model,gpu,dtype,quantization,gpus\nllama-3.1-8b,h100,bfloat16,int4,1\n"
+    assert row_of(tmp_path / "runs.csv", text).precision == "int4"
+    assert named(["gpus"], COLUMNS) == {}
+
+
 def test_a_table_as_people_write_them(tmp_path: Path) -> None:
     row = row_of(
         tmp_path / "runs.csv",

@@ -1,5 +1,6 @@
 """Results of AIPerf and genai-perf as rows; their inter-token latency is by request: our TPOT."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ TOLD_ELSEWHERE = {"fixed_schedule": "schedule of its own", "user_centric_rate": 
 """Keys of loads that a rate does not tell, and our words for them."""
 SMOOTHNESS = ("arrival_smoothness", "vllm_burstiness")
 """Keys of the shape of gamma gaps."""
+_END = re.compile(r"_(?:aiperf|genai_perf)$")
+"""Of the name of a result, which its requests beside it (``profile_export.jsonl``) do not have."""
 TEXT = ("chat", "completions", "responses", "huggingface_generate")
 """Kinds of endpoints that answer in text."""
 TO_MS = {
@@ -40,8 +43,13 @@ TO_MS = {
 
 
 def is_aiperf(result: Any) -> bool:
-    """Tell whether AIPerf or genai-perf wrote a result."""
-    return isinstance(result, dict) and {"input_config", "time_to_first_token"} <= {*result}
+    """Tell whether AIPerf or genai-perf wrote a result; without streams it has no first tokens."""
+    timed = ("time_to_first_token", "request_latency")
+    return (
+        isinstance(result, dict)
+        and "input_config" in result
+        and any(one in result for one in timed)
+    )
 
 
 def aiperf_row(result: Mapping[str, Any], path: Path, run_id: str) -> Row:
@@ -80,7 +88,7 @@ def aiperf_row(result: Mapping[str, Any], path: Path, run_id: str) -> Row:
         for statistic in STATISTICS:
             word = "avg" if statistic == "mean" else statistic
             row[f"{ours}_{statistic}_ms"] = _latency_ms(result, theirs, word)
-    beside = path.with_name("profile_export.jsonl")
+    beside = path.with_name(f"{_END.sub('', path.stem)}.jsonl")
     if beside.is_file():
         row["per_request_file"] = str(beside.resolve())
     return row

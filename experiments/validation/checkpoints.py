@@ -9,6 +9,7 @@ from model.sharding import cut_scales
 from model.spec import DecoderSpec
 
 PRECISIONS = (
+    ("w8a16", ("w8a16",)),  # before int8 and fp8: weights alone
     ("fp4", ("fp4",)),
     ("int4", ("int4", "awq", "gptq", "w4a16", "4bit", "4-bit")),
     ("fp8", ("fp8", "float8", "e4m3")),  # before int8: w8a8 is said of both

@@ -17,6 +17,7 @@ from experiments.validation import cells as said
 from experiments.validation.attention_ranks import with_ranks
 from experiments.validation.generated import with_generated
 from experiments.validation.plausible import strange
+from experiments.validation.remarks import cache_in, limit_in
 from experiments.validation.table_files import EXTRA, read_lines
 from model.dataclass import dataclass
 
@@ -307,7 +308,13 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     if "engine" in data and "engine_version" not in data:
         data |= said.version_in(data["engine"])
     if "gpu" in data:
+        limit = limit_in(data["gpu"])
+        data["notes"] = ". ".join(filter(None, (data.get("notes"), limit)))
         data["gpu"] = said.gpu_name(data["gpu"])
+    if "precision" in data:
+        cache, data["precision"] = cache_in(data["precision"])
+        if cache is not None:
+            data.setdefault("kv_cache_dtype", cache)
     if "mode" in data:
         data["mode"] = said.without_remark(data["mode"])
     data["measured"] = {key: said.number(key, given[key]) for key in METRICS if key in given}

@@ -15,6 +15,7 @@ from experiments.validation.drafting import drafted
 from experiments.validation.more_clients import DRAFTED
 from experiments.validation.recipes import inferencex, with_its_inputs
 from experiments.validation.releases import version_at
+from experiments.validation.remarks import names_cache
 from experiments.validation.roles import Sizes, sizes_of
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
@@ -225,6 +226,9 @@ def _precision(words: str, gpu: Gpu, notes: list[str]) -> dict[str, str]:
 
 
 def _kv_dtype(row: RunRow) -> dict[str, str]:
+    if row.kv_cache_dtype is None and names_cache(row.precision or ""):
+        text = f"precision = {row.precision!r} names the KV cache, expected its kv_cache_dtype"
+        raise CannotPredictError(text)
     given = (row.kv_cache_dtype or "auto").lower()
     if "fp8" in given or "float8" in given:
         return {"kv_cache_dtype": "fp8"}

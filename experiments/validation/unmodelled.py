@@ -3,6 +3,7 @@
 import re
 
 from experiments.validation.cells import switched_on
+from experiments.validation.remarks import limit_in
 from experiments.validation.rows import RunRow
 from model.spec import DecoderSpec
 
@@ -36,6 +37,8 @@ def not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
             f"isl_mean = {row.isl_mean:g} over tp = {row.tp}: first tokens may be up to 15% too "
             "late, as all-reduces of whole prompts are slower here than in servers"
         )
+    if limit := limit_in(row.notes):
+        notes.append(f"{limit}: without it, at the clocks of the datasheet")
     if row.n_failed:
         notes.append(
             f"n_failed = {row.n_failed}: that real steps become up to 14% slower within minutes "

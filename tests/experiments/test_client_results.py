@@ -275,3 +275,17 @@ def test_a_text_diffusion_model_is_no_decoder(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", VLLM | {"diffusion_steps_per_canvas": 3.0})
     (skipped,) = plan(read_table(path, {"gpu": "h100"})).skipped
     assert "diffusion" in skipped.reason
+
+
+def test_aiperf_without_streams_and_its_own_requests(tmp_path: Path) -> None:
+    """A result that has no first tokens is one; another's requests beside it are not its own."""
+    (tmp_path / "profile_export.jsonl").write_text("{}\n", encoding="utf-8")
+    timed = {key: value for key, value in AIPERF.items() if key != "time_to_first_token"}
+    path = write(tmp_path / "nightly.json", timed)
+    row = read_table(path, {"gpu": "h100"}).runs[0].base
+    assert "ttft_mean_ms" not in row.measured
+    assert row.measured["e2e_mean_ms"] == 650.0
+    assert row.per_request_file is None
+    mine = tmp_path / "nightly.jsonl"
+    mine.write_text("{}\n", encoding="utf-8")
+    assert read_table(path, {"gpu": "h100"}).runs[0].base.per_request_file == str(mine.resolve())

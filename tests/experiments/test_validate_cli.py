@@ -152,7 +152,7 @@ def test_bare_peaks_are_told_loudly(tmp_path: Path) -> None:
     out = tmp_path / "bare"
     done = validate(recorded_table(tmp_path), "--out", out, "--only", "^a", "--calibration", "none")
     assert done.returncode == 0, done.stderr
-    assert "NOT CALIBRATED: 3 rows are priced at the datasheet's peaks (h100-sxm)" in done.stdout
+    assert "NOT CALIBRATED: 3 rows priced at the datasheet's peaks (h100-sxm)" in done.stdout
     assert {row["calibration"] for row in rows_of(out / "summary.csv")} == {"none"}
 
 

@@ -246,6 +246,7 @@ def test_versions(text: str, version: tuple[int, ...] | None) -> None:
         ("W8A8", "int8", "auto"),
         ("bf16", "auto", "bfloat16"),
         ("AWQ 4-bit", "int4", "auto"),
+        ("INT8 W8A16", "w8a16", "auto"),
     ],
 )
 def test_precisions(words: str, quantization: str, dtype: str) -> None:

@@ -225,3 +225,40 @@ def test_cells_as_people_write_them(column, text, value):
 def test_what_no_number_can_be_is_told():
     with pytest.raises(ValidationError):
         row_of(run("a", max_num_seqs="default or 256"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "weights", "cache"),
+    [
+        ("bf16, fp8 KV", "bf16", "fp8"), ("FP8 (weights + KV)", "FP8", "FP8"),
+        ("int4 weights, kv cache in fp8", "int4 weights", "fp8"), ("fp8", "fp8", None),
+        ("bf16 weights / KV cache fp8", "bf16 weights", "fp8"), ("fp8 kv cache", "", "fp8"),
+        ("w4a16 with fp8_e4m3 kv-cache", "w4a16", "fp8_e4m3"),
+    ],
+)  # fmt: skip
+def test_a_precision_may_tell_the_cache(precision, weights, cache):
+    row = row_of(CELLS | {"precision": precision})
+    assert (row.precision, row.kv_cache_dtype) == (weights, cache)
+    engine = setup_of(row, 600).engine
+    assert engine.kv_cache_dtype == ("fp8" if cache else "auto")
+
+
+def test_a_cache_without_numbers_is_not_passed_over():
+    row = row_of(CELLS | {"precision": "bf16 (KV quantized)"})
+    with pytest.raises(ValueError, match="names the KV cache, expected its kv_cache_dtype"):
+        setup_of(row, 600)
+    own = row_of(CELLS | {"precision": "bf16, fp8 KV", "kv_cache_dtype": "auto"})
+    assert own.kv_cache_dtype == "auto"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "limit"),
+    [
+        ("H100 SXM (power cap 350 W)", "power cap"), ("A100 (limited to 300W)", "limited to 300w"),
+        ("L40S, clocks locked", "clocks locked"), ("H100 (700W)", None),
+    ],
+)  # fmt: skip
+def test_limits_of_a_gpu_are_told(gpu, limit):
+    notes = setup_of(row_of(CELLS | {"gpu": gpu}), 600).notes
+    told = [note for note in notes if "clocks of the datasheet" in note]
+    assert told == ([f"{limit}: without it, at the clocks of the datasheet"] if limit else [])

@@ -23,7 +23,8 @@ import numpy as np
 
 from benchmarks.kept import Row, kept
 from experiments.cli.command import Parser, run_command, start, whole_number
-from experiments.planning.capacity.highest import Highest, Search
+from experiments.planning.capacity.found import Highest
+from experiments.planning.capacity.highest import Search
 from experiments.planning.capacity.running import FULL, SAFE
 from experiments.planning.lengths import FEWEST, Varied, long_enough, with_values
 from experiments.planning.logit_line import Pair, Scale, root

@@ -1,7 +1,7 @@
 """What a finished run says of an SLO: for each request, in order of arrival, what it missed."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+MOST_STRAIN = 1000.0
+"""Times a limit that a latency counts at most, in the mean of all."""
 READ = (
     "arrival_s", "sent_s", "first_token_s", "finish_s", "output_tokens", "status", "measured",
 )  # fmt: skip
@@ -36,6 +38,9 @@ class Sample:
     """Which of them count against each promise of the SLO, by its key."""
     by_limit: Mapping[str, Mask]
     """Which of them missed each limit of the SLO; whoever was not answered missed all."""
+    strain: float = math.nan
+    """How much of a limit a request takes: the largest latency over its limit, in the mean. Who was
+    not answered takes ``MOST_STRAIN``, and nobody more."""
 
     @property
     def measured(self) -> int:
@@ -82,16 +87,28 @@ def measured(columns: Mapping[str, npt.NDArray[np.generic]], slo: Slo) -> Sample
     rows = rows[np.argsort(arrival_s[rows], kind="stable")]
     kept = {name: np.asarray(column)[rows] for name, column in columns.items()}
     lost = kept["status"] != FINISHED
-    by_limit = {
-        key: lost | (latency(kept, one.latency) > one.limit_s)
-        for key, one in limits_of(slo).items()
-    }
+    limits = limits_of(slo)
+    needed_s = {key: latency(kept, one.latency) for key, one in limits.items()}
+    by_limit = {key: lost | (needed_s[key] > one.limit_s) for key, one in limits.items()}
     missed = {}
     for promise in promises_of(slo):
         mask = missed[promise.key] = lost.copy()
         for name in promise.limits:
             mask |= by_limit[name]
-    return Sample(arrival_s[rows], missed, by_limit)
+    return Sample(
+        arrival_s[rows],
+        missed,
+        by_limit,
+        _strain([needed_s[key] / one.limit_s for key, one in limits.items()], lost),
+    )
+
+
+def _strain(taken: Iterable[Floats], lost: Mask) -> float:
+    """Return the mean of the largest shares of limits; latencies that nobody had (NaN) count 0."""
+    if not len(lost):
+        return math.nan
+    most = np.fmax.reduce([*taken, np.zeros(len(lost))])
+    return float(np.where(lost, MOST_STRAIN, np.minimum(most, MOST_STRAIN)).mean())
 
 
 def worst(samples: Sequence[Sample], promises: Sequence[Promise]) -> Promise:

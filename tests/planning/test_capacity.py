@@ -12,7 +12,7 @@ from experiments.cli.capacity import main
 from experiments.cli.run import main as run_main
 from experiments.planning import folder
 from experiments.planning.capacity import words as capacity_words
-from experiments.planning.capacity.highest import Highest
+from experiments.planning.capacity.found import Highest
 from experiments.planning.capacity.running import answer
 from experiments.planning.capacity.study import prepare_capacity
 from experiments.planning.folder import SEARCHING
@@ -240,7 +240,9 @@ def test_what_no_rate_keeps_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
          "at least 2,048: the SLO is kept at all that was tried, and no more is allowed: "
          "engine.max_num_seqs = 4096: engine.max_num_batched_tokens = 2048 is smaller"),
         ("workload.arrivals.think_s", "{process: closed_loop, users: 200, think_s: 0.1}",
-         "it takes it that more of workload.arrivals.think_s makes it harder"),
+         "more of workload.arrivals.think_s does not make it harder (at 0.036 100% miss, "),
+        ("cluster.gpu_usd_per_hour", "{process: poisson, rate_per_s: 1}",
+         "more of cluster.gpu_usd_per_hour changes nothing there (at 2 "),
     ],
 )  # fmt: skip
 def test_keys_that_do_not_make_it_harder_are_told(
@@ -248,8 +250,10 @@ def test_keys_that_do_not_make_it_harder_are_told(
 ) -> None:
     text = SMALL.replace("{process: poisson, rate_per_s: 1}", process)
     text = text.replace("run_requests: 2000", "run_requests: 500")
+    text = text.replace("gpu: t4", "gpu: t4, gpu_usd_per_hour: 2")
     assert run(study(tmp_path, text), "--vary", key, "--out", tmp_path / "out") == 0
-    assert told in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert told in out, out
 
 
 def test_what_only_capacity_ends_is_told(tmp_path: Path) -> None:

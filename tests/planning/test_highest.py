@@ -10,7 +10,7 @@ import pytest
 
 from experiments.planning.capacity.highest import Search
 from experiments.planning.promises import Promise
-from experiments.planning.samples import Sample
+from experiments.planning.samples import MOST_STRAIN, Sample
 from experiments.planning.trials import Trial
 from experiments.study.document import Study
 
@@ -65,3 +65,53 @@ def test_a_limit_is_found_however_steep_the_misses_grow(at: float, growth: float
     assert found.outcome == "found"
     assert found.value == pytest.approx(at, rel=0.012 if growth == 30 else 0.005)
     assert found.high / found.low < 1.05
+
+
+def straining(strain: Callable[[float], float]) -> Callable[[Sequence[Trial]], list[Sample]]:
+    """Requests that all take the same part of their limit, which depends on the value alone."""
+
+    def one(trial: Trial) -> Sample:
+        taken = min(strain(cast(float, trial.study)), MOST_STRAIN)
+        mask = np.full(REQUESTS, taken > 1)
+        return Sample(np.arange(float(REQUESTS)), {"": mask}, {"ttft_s": mask}, taken)
+
+    return lambda trials: [one(trial) for trial in trials]
+
+
+@pytest.mark.parametrize(
+    ("strain", "tried"),
+    [
+        (lambda value: 4 / value, [5, 10, 20, 40]),
+        (lambda value: 0.5, [5, 10, 20, 40]),
+        (lambda value: 20 / value, [1.8, 3, 5, 10]),
+        (lambda value: 3.0, [1.8, 3, 5, 10]),
+    ],
+    ids=[
+        "easier and kept",
+        "of no matter and kept",
+        "easier and missed",
+        "of no matter and missed",
+    ],
+)
+def test_a_few_values_show_that_more_of_a_key_is_not_harder(
+    strain: Callable[[float], float], tried: list[float]
+) -> None:
+    found = Search(Known(Zero(), "engine.max_num_seqs"), straining(strain), (JOINT,)).run()
+    assert found.outcome == "not harder"
+    assert [value for value, _ in found.tried] == pytest.approx(tried)
+    assert found.strains == tuple((value, strain(value)) for value, _ in found.tried)
+
+
+@pytest.mark.parametrize(
+    ("key", "strain"),
+    [
+        ("engine.max_num_seqs", lambda value: value / 4),  # begins above, and has one below
+        ("engine.max_num_seqs", lambda value: 0.01 * (1 + value**2)),
+        ("engine.max_num_seqs", lambda value: 1e6 * value),  # all are lost down to the least
+        ("workload.arrivals.users", lambda value: 0.9 if value < 300 else 2.0),
+    ],
+)
+def test_keys_that_are_harder_are_searched_on(key: str, strain: Callable[[float], float]) -> None:
+    found = Search(Known(Zero(), key), straining(strain), (JOINT,)).run()
+    assert found.outcome != "not harder"
+    assert max(value for value, _ in found.tried) >= 5

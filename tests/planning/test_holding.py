@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.planning.capacity.highest import Highest
+from experiments.planning.capacity.found import Highest
 from experiments.planning.logit_line import Root
 from experiments.planning.plan.holding import Change, ratio
 from experiments.planning.plan.sensitivity import spread_of

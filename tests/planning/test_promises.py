@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.planning.capacity.highest import Highest
+from experiments.planning.capacity.found import Highest
 from experiments.planning.capacity.running import answer
 from experiments.planning.capacity.study import prepare_capacity
 from experiments.planning.day_probe import WindowRun

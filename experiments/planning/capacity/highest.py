@@ -6,12 +6,20 @@ line whose root is the answer, and the jackknife its interval. Then as many more
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import field
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.planning.capacity.direction import (
+    are_alike,
+    is_no_easier_below,
+    is_no_harder_above,
+    is_traffic,
+)
+from experiments.planning.capacity.found import Highest, Outcome, Variable
 from experiments.planning.logit_line import (
     NEAR,
     Pair,
@@ -26,7 +34,6 @@ from experiments.planning.logit_line import (
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample, binding, waited, worst
 from experiments.planning.trials import Ask, Trial
-from experiments.study.document import Study
 from experiments.study.errors import StudyError
 from model.dataclass import dataclass
 
@@ -67,58 +74,6 @@ LEAST = 0.05
 """Share of the capacity, or of the study's own value, below which nothing is looked for."""
 MOST_DOUBLINGS = 20
 
-Outcome = Literal["found", "never", "capacity", "unbounded", "undecided"]
-"""found: a root; never: nothing keeps it; capacity: only the capacity ends it; unbounded: nothing
-that was tried misses it; undecided: the share does not grow there."""
-
-
-class Variable(Protocol):
-    """What is searched: a study with one number in it."""
-
-    @property
-    def point(self) -> Study:
-        """The study as it is; its seed counts."""
-
-    @property
-    def key(self) -> str:
-        """What messages call the number."""
-
-    @property
-    def value(self) -> float:
-        """What it is."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it counts something."""
-
-    @property
-    def draw(self) -> int | None:
-        """Which of the drawn calibrations prices its runs."""
-
-    def at(self, value: float) -> Study:
-        """The settled study with another value, long enough to be measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Highest:
-    """What a search found."""
-
-    outcome: Outcome
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    seeds: int = 1
-    root: Root | None = None
-    binds: str = ""
-    """The limit that most of the missed requests miss, as in the SLO."""
-    binds_share: float = math.nan
-    tried: tuple[tuple[float, float], ...] = ()
-    """Value and missed share of the localising seed, ascending."""
-    pair: tuple[tuple[float, float], ...] = ()
-    """The same of the two values around the root, all seeds together."""
-    refused: str = ""
-    """Why no higher value was tried; empty where none was refused."""
-
 
 @dataclass(slots=True)
 class Search:
@@ -147,6 +102,7 @@ class Search:
     tried: dict[float, float] = field(default_factory=dict, init=False)
     """Value to distance."""
     shares: dict[float, float] = field(default_factory=dict, init=False)
+    strains: dict[float, float] = field(default_factory=dict, init=False)
 
     def run(self) -> Highest:
         """Search."""
@@ -176,27 +132,52 @@ class Search:
                 return self._ended("capacity", highest)
             least = LEAST * self.capacity
         else:
-            lowest = highest = self.varied.value
-            self._try([lowest])
-            least = 1.0 if self.varied.is_whole else LEAST * lowest
-            for _ in range(MOST_DOUBLINGS):
-                if self.tried[highest] > 0:
-                    break
-                try:
-                    self._try([2 * highest])
-                except StudyError as error:
-                    return self._ended("unbounded", highest, error.problems[0].text)
-                highest *= 2
-            else:
-                return self._ended("unbounded", highest)
+            first = self.varied.value
+            self._try([first])
+            least = 1.0 if self.varied.is_whole else LEAST * first
+            ended = self._doubled(first)
+            if ended is not None:
+                return ended
             lowest = min(self.tried)
         while self.tried[lowest] > 0:
             if lowest <= least:
-                return self._ended("never", lowest)
+                return self._nothing_keeps_it(lowest)
             lowest = max(least, lowest * DOWN)
             lowest = math.floor(lowest) if self.varied.is_whole else lowest
             self._try([lowest])
+            if not self._knows_the_way and is_no_easier_below(self.strains, self.varied.value):
+                return self._nothing_keeps_it(lowest)
         return None
+
+    @property
+    def _knows_the_way(self) -> bool:
+        return not math.isnan(self.capacity) or is_traffic(self.varied.key)
+
+    def _doubled(self, first: float) -> Highest | None:
+        """Double a value until it misses the SLO, if it ever does."""
+        highest = first
+        for _ in range(MOST_DOUBLINGS):
+            if self.tried[highest] > 0:
+                return None
+            if not self._knows_the_way and is_no_harder_above(self.strains, first):
+                return self._ended("not harder", highest)
+            try:
+                self._try([2 * highest])
+            except StudyError as error:
+                return self._ended("unbounded", highest, error.problems[0].text)
+            highest *= 2
+        return None if self.tried[highest] > 0 else self._ended("unbounded", highest)
+
+    def _nothing_keeps_it(self, lowest: float) -> Highest:
+        """Tell what misses at every value down to the lowest from what more of it would mend."""
+        first = self.varied.value
+        if not self._knows_the_way:
+            with suppress(StudyError):  # more is not allowed
+                self._try([2 * first])
+            ends = self.strains[lowest], self.strains[max(self.strains)]
+            if ends[1] < ends[0] or are_alike(self.strains):
+                return self._ended("not harder", first)
+        return self._ended("never", lowest)
 
     def _try(self, values: Sequence[float]) -> None:
         """One run of the study's first seed at each value."""
@@ -207,6 +188,7 @@ class Search:
             missed = sample.count(promise)
             self.tried[value] = distance(missed, sample.measured, promise.allowed)
             self.shares[value] = missed / sample.measured
+            self.strains[value] = sample.strain
             if abs(self.tried[value]) == min(map(abs, self.tried.values())):
                 self.waited = waited([sample], promise)
 
@@ -316,7 +298,10 @@ class Search:
         samples = self.ask([self._trial(value, self.varied.point.seed)])
         name, share = binding(samples, self.promises)
         tried = self._shown()
-        return Highest(outcome, value, binds=name, binds_share=share, tried=tried, refused=refused)
+        return Highest(
+            outcome, value, binds=name, binds_share=share, tried=tried, refused=refused,
+            strains=tuple(sorted(self.strains.items())),
+        )  # fmt: skip
 
     def _shown(self) -> tuple[tuple[float, float], ...]:
         return tuple(sorted(self.shares.items()))

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.planning.capacity.highest import Highest, Search
+from experiments.planning.capacity.found import Highest
+from experiments.planning.capacity.highest import Search
 from experiments.planning.capacity.study import REPLICAS, CapacityPlan
 from experiments.planning.folder import search_in_folder
 from experiments.planning.lengths import Varied, long_enough, with_values
@@ -51,7 +52,7 @@ class Answer:
     def is_kept(self) -> bool:
         """Whether some value keeps the SLO; not where that cannot be told."""
         if isinstance(self.found, Highest):
-            return self.found.outcome not in ("never", "undecided")
+            return self.found.outcome not in ("never", "undecided", "not harder")
         return self.found.replicas is not None
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from experiments.planning.capacity.highest import Highest
+from experiments.planning.capacity.found import Highest
 from experiments.planning.capacity.running import Answer as Found
 from experiments.planning.capacity.study import CapacityPlan
 from experiments.planning.capacity.words import (
@@ -88,7 +88,8 @@ def _best(found: Sequence[Found]) -> int:
         """Return what more is better of; -inf where nothing keeps the SLO."""
         if isinstance(one.found, Smallest):
             return -math.inf if one.found.replicas is None else -one.found.replicas
-        return -math.inf if one.found.outcome == "never" else one.found.value
+        lost = one.found.outcome in ("never", "not harder")
+        return -math.inf if lost else one.found.value
 
     return max(range(len(found)), key=lambda place: worth(found[place]))
 
@@ -96,14 +97,14 @@ def _best(found: Sequence[Found]) -> int:
 def _state(one: Found) -> str:
     if isinstance(one.found, Smallest):
         return BAD if one.found.replicas is None else GOOD
-    return {"never": BAD, "undecided": OPEN}.get(one.found.outcome, GOOD)
+    return {"never": BAD, "undecided": OPEN, "not harder": OPEN}.get(one.found.outcome, GOOD)
 
 
 def _value(one: Found) -> str:
     if isinstance(one.found, Smallest):
         return "more" if one.found.replicas is None else str(one.found.replicas)
     value = with_interval(one.found.value, one.found.low, one.found.high)
-    words = {"found": value, "never": "none", "undecided": f"~{value}"}
+    words = {"found": value, "never": "none", "undecided": f"~{value}", "not harder": DASH}
     return words.get(one.found.outcome, f"≥ {value}")
 
 
@@ -119,6 +120,7 @@ def _value_note(plan: CapacityPlan, one: Found) -> str:
         "capacity": "kept until queues begin to grow",
         "unbounded": "kept at all that was tried",
         "undecided": "the misses do not grow with it there",
+        "not harder": "more of it is not harder",
     }[one.found.outcome]
 
 

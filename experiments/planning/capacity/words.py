@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from experiments.planning.capacity.highest import Highest
+from experiments.planning.capacity.direction import are_alike
+from experiments.planning.capacity.found import Highest
 from experiments.planning.capacity.running import Answer
 from experiments.planning.capacity.study import CapacityPlan
 from experiments.planning.promises import promises_of
@@ -74,8 +75,25 @@ def sentence(plan: CapacityPlan, one: Answer) -> str:
         f"{f', and no more is allowed: {found.refused}' if found.refused else ''}",
         "undecided": f"about {value}: the missed share does not grow with {key} there, so no "
         "highest value can be told",
+        "not harder": _not_harder(key, found),
     }
     return f"{texts[found.outcome]}{_other_way(plan, found)}"
+
+
+def _not_harder(key: str, found: Highest) -> str:
+    """Say what was seen, and what to ask instead."""
+    strains = dict(found.strains)
+    seen = "; ".join(
+        f"at {value:,.6g} {percent(missed)} miss, the mean request takes {strains[value]:.3g} of "
+        "its limit"
+        for value, missed in found.tried
+    )
+    why = "changes nothing there" if are_alike(strains) else "does not make it harder"
+    return (
+        f"more of {key} {why} ({seen}), so it has no highest value that keeps the SLO: expected a "
+        f"key of which more is harder, such as rates, users or lengths; sweep: {{{key}: [...]}} of "
+        "headroom run tells what this one does"
+    )
 
 
 def _other_way(plan: CapacityPlan, found: Highest) -> str:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import field, replace
 
-from experiments.planning.capacity.highest import Highest
+from experiments.planning.capacity.found import Highest
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan.branching import ALIKE, Branching, State, state_of
 from experiments.planning.plan.candidates import Candidate, Spread, candidates_of

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiments.planning.capacity.highest import SEEDS, Highest, Search
+from experiments.planning.capacity.found import Highest
+from experiments.planning.capacity.highest import SEEDS, Search
 from experiments.planning.lengths import long_enough
 from experiments.planning.logit_line import Root
 from experiments.planning.promises import Promise

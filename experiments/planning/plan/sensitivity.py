@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.planning.capacity.highest import Highest
+from experiments.planning.capacity.found import Highest
 from experiments.planning.lengths import with_values
 from experiments.planning.plan.holding import Change, held_by, ratio
 from experiments.planning.promises import Promise

@@ -176,7 +176,7 @@ def _scaled(rows: list[list[Part]], factor: float) -> list[Sample]:
         missed, waited, count = batch
         return round(min(missed * factor, count)), round(min(waited * factor, count)), count
 
-    return [Dealt(np.zeros(0), {}, {}, tuple(scaled(batch) for batch in row)) for row in rows]
+    return [Dealt(np.zeros(0), {}, {}, rows=tuple(scaled(batch) for batch in row)) for row in rows]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from test_windows import study
 
 from experiments.planning.lengths import long_enough
 from experiments.planning.promises import promises_of
-from experiments.planning.samples import Sample, binding, measured
+from experiments.planning.samples import MOST_STRAIN, Sample, binding, measured
 from experiments.study.document import Study
 from sim.measuring.slo import Slo
 from sim.recording.result import FINISHED, REJECTED
@@ -45,6 +45,12 @@ def test_who_is_not_answered_missed_everything() -> None:
     together, median = promises_of(SLO)
     assert found.missed[together.key].tolist() == [False, True, True, True]
     assert found.missed[median.key].tolist() == [False, False, True, True]
+
+
+def test_the_strain_is_the_mean_of_the_largest_parts_of_limits() -> None:
+    assert told(GOOD).strain == pytest.approx(0.5)  # 50 ms a token, of 100
+    assert told(LATE, SLOW).strain == pytest.approx((2.0 + 3.0) / 2)  # of TTFT, of TPOT
+    assert told(LOST, WARM).strain == MOST_STRAIN
 
 
 def test_requests_are_in_order_of_arrival_whatever_the_table_s() -> None:

@@ -17,7 +17,7 @@ from hardware.evidence import POOR_MEAN, POOR_WORST
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
 from hardware.links.exchange import told_of_exchange
 from hardware.links.interconnect import told_of_servers, told_of_stages
-from hardware.prices.lookup import unmeasured_note
+from hardware.prices.lookup import doubtful_note, unmeasured_note
 from hardware.relatives import relative_of, told_of_links
 from model.counts import count_of
 from model.spec import load_spec
@@ -173,9 +173,11 @@ def price_notes(study: Study) -> list[str]:
             f"calibration {name} was measured on one device: prices of a group of {ranks} are a "
             "model, its collectives at the rate of the datasheet's links"
         )
-    unmeasured = unmeasured_note(load_spec(study.model), calibration)
-    if unmeasured and study.engine.attention == "fused":
-        notes.append(f"calibration {name} has {unmeasured}")
+    if study.engine.attention == "fused":
+        spec = load_spec(study.model)
+        numbers = precision_of(study.engine, spec, gpu).kv_numbers
+        told = (unmeasured_note(spec, calibration), doubtful_note(spec, calibration, numbers))
+        notes += [f"calibration {name} has {note}" for note in told if note]
     residuals = calibration.residuals
     if residuals is not None and residuals.poor:
         notes.append(

@@ -1,10 +1,13 @@
 """Which calibration prices a run: the kernels of its GPU, the constants of its engine's version."""
 
 from experiments.study.calibrations import calibration_of
+from experiments.validation.settings import Setup
 from hardware.calibration import DATASHEET, Calibration, UnknownCalibrationError
 from hardware.engines.constants import constants_of, engine_calibration
 from hardware.engines.versions import Version
 from hardware.gpu import Gpu
+from hardware.prices.lookup import doubtful_note, unmeasured_note
+from sim.settings.engine_config import precision_of
 
 
 def choose_calibration(gpu: Gpu, version: Version | None) -> tuple[Calibration, str]:
@@ -34,3 +37,13 @@ def given_calibration(name: str, gpu: Gpu) -> tuple[Calibration, str]:
     """
     chosen = calibration_of(name, gpu.name)
     return chosen, f"calibration {chosen.name}, as given"
+
+
+def layers_known(setup: Setup, calibration: Calibration) -> list[str]:
+    """Return what to say of layers without kernels of their own, and of kernels in doubt."""
+    numbers = precision_of(setup.engine, setup.spec, setup.gpu).kv_numbers
+    told = (
+        unmeasured_note(setup.spec, calibration),
+        doubtful_note(setup.spec, calibration, numbers),
+    )
+    return [note for note in told if note]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from experiments.reporting.intervals import NORMAL_QUANTILE, positive_ends
 from experiments.reporting.means import mean_interval
 from experiments.running.workers import in_parallel
-from experiments.validation.calibrations import choose_calibration, given_calibration
+from experiments.validation import calibrations
 from experiments.validation.figures import (
     BELOW,
     figures_of,
@@ -137,12 +137,13 @@ def _task(
     )
     setup = setup_of(run.base, longest)
     if calibration is None:
-        chosen, about = choose_calibration(setup.gpu, setup.version)
+        chosen, about = calibrations.choose_calibration(setup.gpu, setup.version)
     else:
-        chosen, about = given_calibration(calibration, setup.gpu)
+        chosen, about = calibrations.given_calibration(calibration, setup.gpu)
     if setup.roles is not None:
         setup = _as_it_was(setup, run, chosen, traffic)
-    task = Task(run, rows, setup, chosen, traffic, (*setup.notes, *planned.notes, about))
+    notes = (*setup.notes, *planned.notes, about, *calibrations.layers_known(setup, chosen))
+    task = Task(run, rows, setup, chosen, traffic, notes)
     _scenario(task, chosen, FULL)  # refuses what does not fit before anything is simulated
     return task
 

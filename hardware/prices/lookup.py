@@ -60,6 +60,35 @@ def looked_up(mixer: Mixer, kernels: Kernels, tp: int, activation_bytes: float) 
     return Lookup(replace(kernel, kv_heads=1))  # its table has whole ranks, by their heads
 
 
+DOUBTED = 0.08
+"""Median error of kernels that were left out of a trial fit above which a reader is told."""
+PHASES = (("decode", "decoding"), ("prefill", "prompts"))
+"""Of tables, and our words for them."""
+
+
+def doubtful_note(spec: DecoderSpec, calibration: Calibration, numbers: str) -> str:
+    """Return which layers' kernels are known worse than others; empty for none.
+
+    Args:
+        spec: the model.
+        calibration: its prices.
+        numbers: of the KV cache, as tables are called: ``bf16`` or ``fp8``.
+    """
+    kernels = calibration.kernels
+    if kernels is None:
+        return ""
+    mixers = [mixer for kind in spec.layers for mixer in side_by_side(kind.mixer)]
+    told: dict[str, None] = {}
+    for mixer in mixers:
+        found = looked_up(mixer, kernels, 1, 2.0)
+        tables = {f"{found.kernel.kind} {phase}": words for phase, words in PHASES} if found else {}
+        for table, words in tables.items():
+            check = kernels.held_out.get(f"{table} {numbers}") or kernels.held_out.get(table)
+            if check is not None and check.median > DOUBTED:
+                told[f"{words} of {mixer.kernel(1).kind} layers to {check.median:.0%}"] = None
+    return f"kernels that are known less well than others: {', '.join(told)}" if told else ""
+
+
 def unmeasured_note(spec: DecoderSpec, calibration: Calibration) -> str:
     """Return what to tell of a model's layers that were not measured; empty for nothing."""
     kernels = calibration.kernels

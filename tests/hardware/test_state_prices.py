@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from hardware.calibration import DATASHEET
 from hardware.engines.constants import best_calibration, engine_calibration
 from hardware.gpu import load_gpu
-from hardware.prices.lookup import looked_up, unmeasured_note
+from hardware.prices.lookup import doubtful_note, looked_up, unmeasured_note
 from hardware.steps.cost import StepCost
 from hardware.steps.setup import StepSetup, step_cost
 from model.mixers.beside import side_by_side
@@ -91,6 +92,17 @@ def test_states_come_from_memory_even_where_a_table_found_them_in_the_cache() ->
     for sequences in (1, 16, 200):
         moved = 4 * sequences * 2 * DELTA.caches[0].sequence_bytes(2.0, 1)
         assert updates_s(DELTA, sequences, "l40s") >= 0.999 * moved / L40S.bandwidth_bytes_per_s
+
+
+def test_kernels_that_are_known_less_well_are_told() -> None:
+    """Half of the delta rule's scans that were left out on H100 are more than 11% off."""
+    h100, l40s = (engine_calibration("vllm", gpu) for gpu in (H100, L40S))
+    told = "kernels that are known less well than others: prompts of delta layers to 11%"
+    assert doubtful_note(load_spec("qwen3.5-397b-a17b"), h100, "bf16") == told
+    assert doubtful_note(load_spec("qwen3.5-397b-a17b"), l40s, "bf16") == ""
+    sparse = load_spec("deepseek-v3.2")
+    assert doubtful_note(sparse, h100, "fp8").endswith("prompts of sparse latent layers to 11%")
+    assert doubtful_note(sparse, h100, "bf16") == doubtful_note(sparse, DATASHEET, "fp8") == ""
 
 
 def test_both_mixers_of_a_layer_are_looked_up() -> None:

@@ -7,7 +7,8 @@ from dataclasses import field
 import numpy as np
 import numpy.typing as npt
 
-from experiments.planning.probes import Counts, next_look
+from experiments.planning.counts import Counts
+from experiments.planning.probes import next_look
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample
 from experiments.planning.sequential import HOPELESS, Verdict
@@ -140,6 +141,11 @@ class DayProbe:
     def asked(self) -> int:
         """All of them."""
         return self.runs
+
+    @property
+    def gave_up(self) -> bool:
+        """Never: a day has all of its runs, or decides."""
+        return False
 
     def next(self) -> list[Trial]:
         """Stretches, then whole days, as many as the next look needs; seeds after the first."""

@@ -37,10 +37,12 @@ def expected_effect(promise: Promise, counts: Missed, waits: float | None) -> fl
     Whoever waited too long counts with ``waits``, the others with that of the time per token; 1
     where the load is not known, so that the runs alone tell.
     """
+    missed = counts.against[promise.key]
+    return effect_of(promise, counts.waited[promise.key] / missed if missed else 1.0, waits)
+
+
+def effect_of(promise: Promise, share: float, waits: float | None) -> float:
+    """Return the same where a share of the requests that miss a promise waited too long."""
     if all(name.startswith("tpot") for name in promise.limits):
         return OF_TOKENS
-    if waits is None:
-        return 1.0
-    missed = counts.against[promise.key]
-    share = counts.waited[promise.key] / missed if missed else 1.0
-    return share * waits + (1 - share) * OF_TOKENS
+    return 1.0 if waits is None else share * waits + (1 - share) * OF_TOKENS

@@ -17,6 +17,7 @@ is.
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,8 @@ class Pair:
     measured_high: Ints
     """Requests, by seed."""
     scale: Scale = Scale()
+    effects: tuple[float, float] = (0.0, 0.0)
+    """Design effects of the misses at both values, as the load lets expect; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,8 @@ def distance(missed: float, measured: float, allowed: float) -> float:
 def root(pair: Pair, allowed: float, confidence: float = 0.95) -> Root | None:
     """Return the value at which ``allowed`` is missed; None where the pair does not tell.
 
-    The interval is Student's t over the jackknife's pseudo-values on the scale of the pair.
+    The interval is Student's t over the jackknife's pseudo-values on the scale of the pair, or what
+    the design effects let expect, whichever is wider.
     """
     scale = pair.scale
     seeds = len(pair.missed_low)
@@ -135,6 +139,7 @@ def root(pair: Pair, allowed: float, confidence: float = 0.95) -> Root | None:
         return Root(value, math.nan, math.nan, seeds, shifts)
     error = float(places.std(ddof=1)) / math.sqrt(seeds)
     half = t_quantile((1 + confidence) / 2, seeds - 1) * error
+    half = max(half, NormalDist().inv_cdf((1 + confidence) / 2) * _expected_error(pair, allowed))
     return Root(value, scale.value(middle - half), scale.value(middle + half), seeds, shifts)
 
 
@@ -147,6 +152,25 @@ def seeds_needed(found: Root, target: float, most: int) -> int:
         return found.seeds
     wanted = found.seeds * (found.half_width / target) ** 2 * 1.2
     return max(found.seeds, min(most, math.ceil(wanted)))
+
+
+def _expected_error(pair: Pair, allowed: float) -> float:
+    """Return the standard error of the place of a root that design effects let expect.
+
+    Runs of the same seeds are lucky at both values or at neither, so errors of both add up.
+    """
+    rows = ((pair.missed_low, pair.measured_low), (pair.missed_high, pair.measured_high))
+    counts = [(float(missed.sum()) + 0.5, float(all_.sum()) + 1) for missed, all_ in rows]
+    low, high = (math.log(missed / (measured - missed)) for missed, measured in counts)
+    if not high > low:
+        return 0.0
+    part = min(max((math.log(allowed / (1 - allowed)) - low) / (high - low), 0.0), 1.0)
+    errors = [
+        math.sqrt(effect * measured / (missed * (measured - missed)))
+        for effect, (missed, measured) in zip(pair.effects, counts, strict=True)
+    ]
+    span = pair.scale.place(pair.high) - pair.scale.place(pair.low)
+    return ((1 - part) * errors[0] + part * errors[1]) * span / (high - low)
 
 
 def _place(pair: Pair, allowed: float, kept: npt.NDArray[np.bool_]) -> float | None:

@@ -1,6 +1,6 @@
 """Tests of one deployment: of steady traffic by its missed requests; of days see ``day_probe``.
 
-A probe asks for as many runs as its next look needs, and remembers counts only.
+A probe asks for as many runs as its next look needs, and remembers ``counts`` only.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,11 +8,13 @@ from dataclasses import field
 from itertools import islice
 from typing import Protocol
 
+from experiments.planning.counts import Counts
 from experiments.planning.expected import effect_of_load, expected_effect
 from experiments.planning.lengths import WARMUP, load_that_waits, long_for_its_load
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample
 from experiments.planning.sequential import (
+    FAR,
     LOOKS,
     Batch,
     Verdict,
@@ -73,51 +75,15 @@ class Probe(Protocol):
     def asked(self) -> int:
         """How many have been simulated, short ones too."""
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended undecided with runs to spare, as they hardly could find it kept."""
+
     def next(self) -> list[Trial]:
         """The runs that come next, side by side: no fewer could decide anything."""
 
     def add(self, samples: Sequence[Sample]) -> None:
         """Take note of what they say."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What remains of the runs of a probe."""
-
-    promises: Sequence[Promise]
-    measured: int = 0
-    against: dict[str, int] = field(default_factory=dict)
-    """Requests that count against each promise, by its key."""
-    by_limit: dict[str, int] = field(default_factory=dict)
-    waited: dict[str, int] = field(default_factory=dict)
-    """Of those that count against each promise, who missed a limit of a wait."""
-
-    def add(self, sample: Sample) -> None:
-        """Add a run."""
-        self.measured += sample.measured
-        for promise in self.promises:
-            self.against[promise.key] = self.against.get(promise.key, 0) + sample.count(promise)
-            waited = sample.waited(promise)
-            self.waited[promise.key] = self.waited.get(promise.key, 0) + waited
-        for name, mask in sample.by_limit.items():
-            self.by_limit[name] = self.by_limit.get(name, 0) + int(mask.sum())
-
-    @property
-    def worst(self) -> Promise:
-        """The promise of which the largest part of what it allows is used up."""
-        return max(self.promises, key=lambda one: self.against.get(one.key, 0) / one.allowed)
-
-    @property
-    def missed(self) -> int:
-        """Requests that count against that promise."""
-        return self.against.get(self.worst.key, 0)
-
-    @property
-    def binds(self) -> str:
-        """Its limit that most of them miss; empty where none missed."""
-        if not self.missed:
-            return ""
-        return max(self.worst.limits, key=lambda name: self.by_limit[name])
 
 
 @dataclass(slots=True)
@@ -153,6 +119,11 @@ class SteadyProbe:
         """Whether the load is so near the capacity that hardly a limit on a wait is kept."""
         return self.load is not None and self.load.too_near
 
+    @property
+    def _grows(self) -> bool:
+        """Whether its queue grows without end, by the capacity that was measured."""
+        return self.load is not None and self.load.share >= 1
+
     def _effect(self, promise: Promise, counts: Counts) -> float:
         waits = None if self.load is None else effect_of_load(self.load)
         return expected_effect(promise, counts, waits)
@@ -180,6 +151,8 @@ class SteadyProbe:
         effect = 1.0 if self._too_near else self._effect(promise, first)
         if not no_luck(share, first.measured, allowed, effect):
             return False
+        if self._grows and share > FAR * allowed:
+            return True
         if share * (1 - allowed) > PLAIN * allowed * (1 - share):
             return True
         opening = self.opening[promise.key]
@@ -255,6 +228,12 @@ class SteadyProbe:
     def asked(self) -> int:
         """How many have been asked for, the short ones too."""
         return len(self.batches) + self.earlier + (self.first is not None)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended undecided with runs to spare."""
+        spare = self.runs < self.most and self.is_over
+        return spare and self.verdict is Verdict.UNDECIDED
 
     def next(self) -> list[Trial]:
         """The short run; then as many as the next look needs, with seeds after the first."""

@@ -1,7 +1,7 @@
-"""A test of the missed share that may look at eight moments, and may end undecided.
+"""A test of the missed share that may look at nine moments, and may end undecided.
 
-Student's t over batches for the log odds of their mean (delta method), at a level that eight looks
-share (Bonferroni) and that is spent with the square of the runs (Kim and DeMets, "Design and
+Student's t over batches for the log odds of their mean (delta method), at a level that nine looks
+share (Bonferroni) and that is spent with a power of the runs (Kim and DeMets, "Design and
 analysis of group sequential tests based on the type I error spending rate function", Biometrika
 74(1), 1987): shares of few batches are skewed, and a low mean comes with a low standard error. On
 the scale of the share itself intervals are too narrow where the mean is low and too wide where it
@@ -29,20 +29,25 @@ from experiments.reporting.student import t_quantile
 
 BATCHES = 5
 """Of one run."""
-LOOKS = (2, 3, 4, 6, 8, 12, 16, 24)
+LOOKS = (2, 3, 4, 6, 8, 12, 16, 24, 36)
 """After so many runs: never before ten batches. An A100 that misses 0.67% where 1% may is told to
-keep it in 92% of the tests. What misses a third of what it may takes two to four runs."""
+keep it in 94% of the tests, with 24 runs at most in 85. What misses a third of what it may takes
+six runs in the mean."""
+SPENT = 1.7
+"""Power of the runs with which the level is spent: the first looks have as much as they would have
+of 24 runs and their square, so that what is far from the limit takes no more of them."""
 HOPELESS = 5.0
 """A first run that misses so many times what is allowed decides at once."""
 FAR = 2.0
 """So do runs that miss so many times that together, and more than it each, from the first look on.
 Where a queue grows as long as a run lasts, its batches differ too much for Student's t to say what
 is plain."""
-FUTILE = 0.05
-"""A test ends undecided when all of its runs would find the limit kept with less probability. Twice
-that saves a tenth of the runs next to the limit, and loses three in a hundred that are kept."""
-FUTILE_AT_FIRST = 0.01
-"""So does a short run before them, with less: of so few requests one busy period is much."""
+FUTILE = 0.03
+"""A test ends undecided when all of its runs would find the limit kept with less probability. Of
+what misses 0.8% where 1% may, three in a hundred verdicts of kept are lost by that."""
+FUTILE_AT_FIRST, FUTILE_OF_FEW = 0.01, 0.05
+"""So does a short run before them: of so few requests one busy period is much; where only a few
+runs would follow, as their verdict only prices a runner-up, it does sooner."""
 USUAL_CV, AS_BATCHES, EARLY = 1.0, 2, 4
 """What shares of batches vary by, which counts as two batches in the looks at two to four runs. Of
 a skewed law a few batches now and then have a low mean and hardly a spread: of an A100 that misses
@@ -129,7 +134,7 @@ def is_over(
     found = decide(runs, allowed, confidence, effects, too_near=too_near)
     if len(runs) >= most or found is not Verdict.UNDECIDED:
         return True
-    return len(runs) >= LOOKS[0] and _chance_of_kept(runs, allowed, confidence) < FUTILE
+    return len(runs) >= LOOKS[0] and _is_futile(runs, allowed, confidence)
 
 
 def hardly_kept(
@@ -148,8 +153,8 @@ def hardly_kept(
     if len(shares) < 2:
         return False
     known = length * len(shares) / (BATCHES * most)
-    chance = _chance(shares, allowed, known, 1 + known, most, confidence)
-    return chance < (FUTILE if most < LOOKS[-1] else FUTILE_AT_FIRST)
+    far = _far_from_kept(shares, allowed, known, 1 + known, most, confidence)
+    return far > NormalDist().inv_cdf(1 - (FUTILE_OF_FEW if most < LOOKS[-1] else FUTILE_AT_FIRST))
 
 
 def surely_missed(short: Sequence[Batch], allowed: float, confidence: float) -> bool:
@@ -164,22 +169,26 @@ def surely_missed(short: Sequence[Batch], allowed: float, confidence: float) -> 
     return beyond > t_quantile((1 + confidence) / 2, len(shares) - 1) * error
 
 
-def _chance_of_kept(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -> float:
-    """Return how likely all runs, as those so far, would say that a limit is kept."""
+def _is_futile(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -> bool:
+    """Tell whether all runs, as those so far, hardly would say that a limit is kept."""
     shares = [missed / measured for run in runs for missed, measured in run if measured]
+    if len(shares) < 2:
+        return False
     done = len(runs) / LOOKS[-1]
-    return _chance(shares, allowed, done, 1 - done, LOOKS[-1], confidence)
+    far = _far_from_kept(shares, allowed, done, 1 - done, LOOKS[-1], confidence)
+    return far > t_quantile(1 - FUTILE, len(shares) - 1)
 
 
-def _chance(
+def _far_from_kept(
     shares: Sequence[float], allowed: float, known: float, open_part: float, most: int,
     confidence: float,
 ) -> float:  # fmt: skip
-    """Return how likely the look after ``most`` runs finds a limit kept, by the batches so far.
+    """Return how far the look after ``most`` runs is from kept, by the batches so far.
 
-    Stochastic curtailment (Lan, Simon and Halperin, "Stochastically curtailed tests in long-term
-    clinical trials", Sequential Analysis 1(3), 1982), with the predictive law of the last mean: as
-    the mean so far, with its variance times ``open_part``.
+    In standard errors of what is still open: stochastic curtailment (Lan, Simon and Halperin,
+    "Stochastically curtailed tests in long-term clinical trials", Sequential Analysis 1(3), 1982),
+    with the predictive law of the last mean: as the mean so far, with its variance times
+    ``open_part``.
 
     Args:
         shares: of the batches.
@@ -191,15 +200,16 @@ def _chance(
     """
     beyond, error = _log_odds(shares, allowed)
     if not error or open_part <= 0:
-        return 0.0 if beyond > 0 else 1.0
+        return math.inf if beyond > 0 else -math.inf
     half = t_quantile(level_of(most, confidence), BATCHES * most - 1) * error * math.sqrt(known)
-    return NormalDist().cdf((-half - beyond) / (error * math.sqrt(open_part)))
+    return (half + beyond) / (error * math.sqrt(open_part))
 
 
 def level_of(look: int, confidence: float) -> float:
     """Return the one-sided level of confidence of the look after so many runs."""
     before = max((each for each in LOOKS if each < look), default=0)
-    return 1 - (1 - confidence) / 2 * (look**2 - before**2) / LOOKS[-1] ** 2
+    spent, own, whole = (math.pow(runs, SPENT) for runs in (before, look, LOOKS[-1]))
+    return 1 - (1 - confidence) / 2 * (own - spent) / whole
 
 
 def _look(batches: list[Batch], allowed: float, level: float, effect: float) -> Verdict:

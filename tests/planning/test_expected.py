@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
+from experiments.planning.counts import Counts
 from experiments.planning.expected import effect_of_load, expected_effect
-from experiments.planning.probes import Counts
 from experiments.planning.promises import Promise
 from experiments.planning.sequential import Batch, Verdict, decide, no_luck
 from experiments.reporting.support import OF_TOKENS, Load

@@ -12,6 +12,7 @@ from experiments.planning.capacity.highest import Search
 from experiments.planning.promises import Promise
 from experiments.planning.samples import MOST_STRAIN, Sample
 from experiments.planning.trials import Trial
+from experiments.reporting.support import Load
 from experiments.study.document import Study
 
 JOINT = Promise("", 0.01, ("ttft_s",))
@@ -60,7 +61,9 @@ def test_a_limit_is_found_however_steep_the_misses_grow(at: float, growth: float
         odds = math.log(0.01 / 0.99) + growth * math.log(value / at)
         return 1 / (1 + math.exp(-max(min(odds, 500.0), -500.0)))
 
-    search = Search(Known(Zero()), asking(share), (JOINT,), 0.02, capacity=20.0)
+    search = Search(
+        Known(Zero()), asking(share), (JOINT,), 0.02, capacity=20.0, load_of=lambda _: None
+    )
     found = search.around(at * 1.04)
     assert found.outcome == "found"
     assert found.value == pytest.approx(at, rel=0.012 if growth == 30 else 0.005)
@@ -112,6 +115,26 @@ def test_a_few_values_show_that_more_of_a_key_is_not_harder(
     ],
 )
 def test_keys_that_are_harder_are_searched_on(key: str, strain: Callable[[float], float]) -> None:
-    found = Search(Known(Zero(), key), straining(strain), (JOINT,)).run()
+    search = Search(Known(Zero(), key), straining(strain), (JOINT,), load_of=lambda _: None)
+    found = search.run()
     assert found.outcome != "not harder"
     assert max(value for value, _ in found.tried) >= 5
+
+
+def test_a_load_near_the_capacity_asks_for_more_seeds() -> None:
+    """Misses that come together are worth fewer, however alike the seeds look."""
+
+    def share(value: float) -> float:
+        return 1 / (1 + math.exp(-(math.log(0.01 / 0.99) + 30 * math.log(value / 8))))
+
+    def load(study: Study) -> Load:
+        return Load(cast(float, study), 9.0, 1.0, 1)
+
+    found = [
+        Search(Known(Zero()), asking(share), (JOINT,), 0.02, capacity=9.0, load_of=of).around(8.0)
+        for of in (lambda _: None, load)
+    ]
+    assert found[0].seeds < found[1].seeds
+    assert found[0].value == pytest.approx(found[1].value, rel=0.01)
+    assert found[1].root is not None
+    assert found[1].root.half_width > 0.005

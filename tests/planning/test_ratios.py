@@ -127,9 +127,11 @@ def test_a_plan_finds_the_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     state: Any = found.states[same[0].number]
     state.replicas, state.fate = None, "undecided"
-    unclear = SimpleNamespace(verdict=Verdict.UNDECIDED)
+    unclear = SimpleNamespace(verdict=Verdict.UNDECIDED, gave_up=False)
     state.probes = {same[1]: unclear}
     assert fate(found, same[0]) == "same price"
     assert why(found, same[0]) == f"with {answer.replicas} replicas it is the answer itself"
     state.probes = {same[1] + 1: unclear}
     assert fate(found, same[0]) == "undecided"
+    state.probes = {same[1] + 1: SimpleNamespace(verdict=Verdict.UNDECIDED, gave_up=True)}
+    assert fate(found, same[0]) == "unlikely"

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +19,15 @@ from experiments.planning.capacity.direction import (
     is_traffic,
 )
 from experiments.planning.capacity.found import Highest, Outcome, Variable
+from experiments.planning.capacity.lines import Line, far, is_around, steepness
+from experiments.planning.expected import effect_of, effect_of_load
+from experiments.planning.lengths import load_that_waits
 from experiments.planning.logit_line import (
     NEAR,
     Pair,
     Root,
     Scale,
     distance,
-    logit,
     next_guess,
     root,
     seeds_needed,
@@ -34,6 +35,8 @@ from experiments.planning.logit_line import (
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample, binding, waited, worst
 from experiments.planning.trials import Ask, Trial
+from experiments.reporting.support import Load
+from experiments.study.document import Study
 from experiments.study.errors import StudyError
 from model.dataclass import dataclass
 
@@ -97,6 +100,8 @@ class Search:
     confidence: float = 0.95
     begin_with: int = SEEDS
     """Seeds of the first pair."""
+    load_of: Callable[[Study], Load | None] = load_that_waits
+    """What the load at a value is, where that is known: it bounds how narrow an interval can be."""
     waited: float = field(default=1.0, init=False)
     """Share of the misses near the answer in which a wait has part, as far as it is known."""
     tried: dict[float, float] = field(default_factory=dict, init=False)
@@ -203,10 +208,10 @@ class Search:
         for _ in range(MOST_MOVES):
             line = self._halved(*self._ends(middle), min(SCOUTS, self.begin_with))
             found = self._root(line)
-            if found is None or _is_around(line.pair, found, 1 + self._spread):
+            if found is None or is_around(line.pair, found, 1 + self._spread):
                 line = self._pair(line.pair.low, line.pair.high, self.begin_with)
                 found = self._root(line)
-                if found is None or _is_around(line.pair, found, self._outside):
+                if found is None or is_around(line.pair, found, self._outside):
                     break
             middle = self._below_capacity(min(max(found.value, middle * 0.85), middle * 1.15))
         if found is None or line is None:
@@ -217,17 +222,17 @@ class Search:
             found = self._root(line) or found
         return self._found(found, line)
 
-    def _halved(self, low: float, high: float, seeds: int) -> "_Line":
+    def _halved(self, low: float, high: float, seeds: int) -> Line:
         """Return what lies between two values, or closer where that is steep."""
         line = self._pair(low, high, seeds)
-        while _steepness(line) > STEEP and high > low * NARROWEST and not self.varied.is_whole:
+        while steepness(line) > STEEP and high > low * NARROWEST and not self.varied.is_whole:
             middle = math.sqrt(low * high)
             below = self._pair(low, middle, seeds)
-            low, high = (low, middle) if _far(below)[1] > 0 else (middle, high)
+            low, high = (low, middle) if far(below)[1] > 0 else (middle, high)
             line = self._pair(low, high, seeds)
         return line
 
-    def _root(self, line: "_Line") -> Root | None:
+    def _root(self, line: Line) -> Root | None:
         return root(line.pair, line.promise.allowed, self.confidence)
 
     @property
@@ -259,7 +264,7 @@ class Search:
             high = high + 1 if high == low else high
         return low, high
 
-    def _pair(self, low: float, high: float, seeds: int) -> "_Line":
+    def _pair(self, low: float, high: float, seeds: int) -> Line:
         """Ask for other seeds than the one that localised: that one was chosen by its luck.
 
         The line is that of the promise that is nearest to missed at the higher value.
@@ -279,10 +284,16 @@ class Search:
         missed = [counts(value, lambda one: one.count(promise)) for value in (low, high)]
         measured = [counts(value, lambda one: one.measured) for value in (low, high)]
         scale = self._scale if high < self.capacity else Scale()
-        pair = Pair(low, high, missed[0], missed[1], measured[0], measured[1], scale)
-        return _Line(pair, samples, promise)
+        effects = self._effect(low, promise), self._effect(high, promise)
+        pair = Pair(low, high, missed[0], missed[1], measured[0], measured[1], scale, effects)
+        return Line(pair, samples, promise)
 
-    def _found(self, found: Root, line: "_Line") -> Highest:
+    def _effect(self, value: float, promise: Promise) -> float:
+        """Return the design effect of the misses that the load at a value lets expect."""
+        load = self.load_of(self.varied.at(value))
+        return effect_of(promise, self.waited, None if load is None else effect_of_load(load))
+
+    def _found(self, found: Root, line: Line) -> Highest:
         every = [sample for row in line.samples.values() for sample in row]
         name, share = binding(every, [line.promise])
         around = tuple(
@@ -305,31 +316,3 @@ class Search:
 
     def _shown(self) -> tuple[tuple[float, float], ...]:
         return tuple(sorted(self.shares.items()))
-
-
-class _Line(NamedTuple):
-    """Two neighbouring values, what their runs say, and the promise that it is about."""
-
-    pair: Pair
-    samples: dict[float, list[Sample]]
-    promise: Promise
-
-
-def _far(line: _Line) -> tuple[float, float]:
-    """How far each of the two values lies above what is allowed, in the logit."""
-    pair, allowed = line.pair, line.promise.allowed
-    limit = math.log(allowed / (1 - allowed))
-    low = logit(float(pair.missed_low.sum()), float(pair.measured_low.sum()))
-    return low - limit, logit(
-        float(pair.missed_high.sum()), float(pair.measured_high.sum())
-    ) - limit
-
-
-def _steepness(line: _Line) -> float:
-    low, high = _far(line)
-    return high - low if low < 0 < high else 0.0
-
-
-def _is_around(pair: Pair, found: Root, tolerance: float) -> bool:
-    """Whether a root is between the values of its pair, or hardly outside."""
-    return pair.low / tolerance <= found.value <= pair.high * tolerance

@@ -139,5 +139,6 @@ def _replicas(plan: CapacityPlan, found: Smallest) -> str:
         least = "fewer cannot serve the traffic at all" if found.replicas > 1 else ""
         return f"{text}; {least}" if least else text
     if fewer.verdict is Verdict.UNDECIDED:
-        return f"{text}; with {found.replicas - 1} {percent(fewer.missed)}, undecided"
+        word = "hardly kept" if fewer.gave_up else "undecided"
+        return f"{text}; with {found.replicas - 1} {percent(fewer.missed)}, {word}"
     return f"{text}; with {found.replicas - 1} {percent(fewer.missed)}"

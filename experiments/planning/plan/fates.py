@@ -22,7 +22,7 @@ def fate(found: PlanFound, candidate: Candidate) -> str:
     if _is_the_answer(found, candidate):
         return "same price"
     if state.replicas is None:
-        return state.fate or "price bound"
+        return "unlikely" if _gave_up(state) else state.fate or "price bound"
     if winner is None:
         return "dearer"
     beaten = next((one for one in found.beaten if one.state is state), None)
@@ -63,6 +63,12 @@ def why(found: PlanFound, candidate: Candidate) -> str:
     if word == "same price":
         return f"{text}, at the same price as the answer, which misses {percent(_own(winner))}"
     return f"{text}, for {usd:,.2f} USD/h, {100 * (usd / winner.usd_per_hour - 1):+.0f}%"
+
+
+def _gave_up(state: State) -> bool:
+    """Tell whether its last test ended undecided since more runs hardly could find it kept."""
+    tried = state.not_kept
+    return state.fate == "undecided" and tried is not None and state.probes[tried].gave_up
 
 
 def _is_the_answer(found: PlanFound, candidate: Candidate) -> bool:
@@ -119,6 +125,9 @@ def _not_kept(found: PlanFound, state: State) -> str:
     text = f"{counted(count, 'miss')} it in {percent(probe.missed)} of the {what}{binds}"
     if state.fate == "undecided":
         after = f"{probe.asked} runs" if probe.asked > 1 else "a short run"
-        return f"{text}: undecided after {after}, so not counted on"
+        if not probe.gave_up or counts is None:
+            return f"{text}: undecided after {after}, so not counted on"
+        may = percent(counts.worst.allowed)
+        return f"{text}, {may} may: after {after} it is clear enough that more hardly would keep it"
     cheaper = "" if found.winner is None else ", and more would not be cheaper"
     return f"{text}{cheaper}"

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.planning.capacity.found import Highest
 from experiments.planning.capacity.highest import SEEDS, Search
-from experiments.planning.lengths import long_enough
+from experiments.planning.lengths import load_that_waits, long_enough
 from experiments.planning.logit_line import Root
 from experiments.planning.promises import Promise
 from experiments.planning.traffic import scaled
@@ -77,10 +77,15 @@ def held_by(
     """
     traffic = Traffic(study, fewest, draw)
     search = Search(
-        traffic, ask, promises, target, label, capacity * traffic.value, begin_with=seeds
-    )
+        traffic, ask, promises, target, label, capacity * traffic.value, begin_with=seeds,
+        load_of=load_that_waits if around is None else _not_asked,
+    )  # fmt: skip
     found = search.run() if around is None else search.around(around * traffic.value)
     return _relative(found, traffic.value)
+
+
+def _not_asked(_: Study) -> None:
+    """What is compared with its like, seed by seed, has an interval of differences."""
 
 
 def _relative(found: Highest, whole: float) -> Highest:

@@ -35,9 +35,10 @@ FATE_WORDS = {
     "price bound": "too dear by its capacity alone", "needs more": "needs more than is worth it",
     "ceiling": "cannot keep a limit at any load", "dearer": "keeps it, costs more",
     "same price": "keeps it at the same price", "undecided": "undecided, so not counted on",
+    "unlikely": "hardly keeps it, so not counted on",
 }  # fmt: skip
 """Words of candidates.csv for people."""
-BEST_FATES = ("answer", "runner-up", "same price", "dearer", "undecided")
+BEST_FATES = ("answer", "runner-up", "same price", "dearer", "undecided", "unlikely")
 FATES = ("kept:keeps the SLO", "missed:misses it", "empty:without requests")
 
 

@@ -14,6 +14,7 @@ from experiments.planning.plan.finding import Finalist, PlanFound
 from experiments.planning.plan.holding import Change
 from experiments.planning.plan.problem import Problem
 from experiments.planning.plan.study import window_s_of
+from experiments.planning.probes import Probe
 from experiments.planning.sequential import Verdict
 from experiments.planning.traffic import mean_rate_per_s
 from experiments.reporting.quantities import significant
@@ -176,8 +177,14 @@ def one_down(found: PlanFound, one: Finalist) -> str:
     if one.one_down_of:
         fewer = f"without one of {one.one_down_of} they miss"
     text = f"{fewer} {percent(one.one_down.missed)} at the forecast{where}"
-    undecided = one.one_down.verdict is Verdict.UNDECIDED
-    return f"N+1 {'kept' if kept else 'not kept'}: {text}{', undecided' if undecided else ''}"
+    return f"N+1 {'kept' if kept else 'not kept'}: {text}{doubt(one.one_down)}"
+
+
+def doubt(probe: Probe) -> str:
+    """Return what is to be said of a test that did not decide: the end of a sentence."""
+    if probe.verdict is not Verdict.UNDECIDED:
+        return ""
+    return ", more runs hardly would keep it" if probe.gave_up else ", undecided"
 
 
 def _next(winner: Finalist, other: Finalist) -> str:
@@ -185,7 +192,8 @@ def _next(winner: Finalist, other: Finalist) -> str:
     risk = "" if other.proven else ", and its risk is too high all the same"
     fewer = other.state.probes.get(other.replicas - 1)
     if fewer is not None and fewer.verdict is Verdict.UNDECIDED:
-        risk += ", one replica fewer is undecided"
+        word = "hardly keeps it" if fewer.gave_up else "is undecided"
+        risk += f", one replica fewer {word}"
     return f"{deployment(other)}, {100 * more:+.0f}%{risk}"
 
 
@@ -209,6 +217,7 @@ def others_of(found: PlanFound) -> list[str]:
             "needs more than what would be cheaper", "need more than what would be cheaper",
         ),
         "undecided": ("undecided", "undecided"),
+        "unlikely": ("hardly keeps it", "hardly keep it"),
         "dearer": ("keeps it and costs more", "keep it and cost more"),
         "same price": ("keeps it at the same price", "keep it at the same price"),
     }  # fmt: skip

@@ -289,9 +289,9 @@ class Search:
         return Line(pair, samples, promise)
 
     def _effect(self, value: float, promise: Promise) -> float:
-        """Return the design effect of the misses that the load at a value lets expect."""
+        """Return the design effect of the misses that the load at a value lets expect, or 0."""
         load = self.load_of(self.varied.at(value))
-        return effect_of(promise, self.waited, None if load is None else effect_of_load(load))
+        return 0.0 if load is None else effect_of(promise, self.waited, effect_of_load(load))
 
     def _found(self, found: Root, line: Line) -> Highest:
         every = [sample for row in line.samples.values() for sample in row]

@@ -9,6 +9,9 @@ from itertools import pairwise
 from model.config_keys import Config, flag, side, whole
 from model.encoders.tower import blocks, layernorm, linear, patches
 
+NO_DEEP_STACKS: Config = {"deepstack_visual_indexes": []}
+"""What Qwen3.5's files mean that do not name any."""
+
 
 def clip(vision: Config, *, hidden: int = 768, inner: int = 3072, layers: int = 12) -> int:
     """Count CLIP's tower: a class token, positions, norms before and behind."""
@@ -92,6 +95,11 @@ def qwen3_vl(vision: Config) -> int:
     tower = patches(hidden, patch, frames=frames, bias=True) + rows * hidden
     tower += blocks(layers, hidden, whole(vision, "intermediate_size", 4304))
     return tower + layernorm(hidden) + merger + deep
+
+
+def qwen3_5(vision: Config) -> int:
+    """Count Qwen3.5's tower: Qwen3-VL's, without deep stacks unless its file names some."""
+    return qwen3_vl({**NO_DEEP_STACKS, **vision})
 
 
 def glm4v(vision: Config) -> int:

@@ -7,6 +7,7 @@ the language model that follows.
 
 from model.config_keys import Config, nested, side, whole
 from model.dataclass import dataclass
+from model.encoders.images import NO_DEEP_STACKS
 
 QWEN3_PATCHES = 65_536
 """Of the largest image: 16,777,216 pixels in patches of 16 x 16
@@ -36,7 +37,15 @@ def qwen3(config: Config, text: Config) -> EncoderPeak:
     (in, normed, out), and the MLP before and behind its function. Each four patches come out as
     one row of the language model, once more for every deep stack.
     """
-    vision = nested(config, "vision_config")
+    return _qwen3(nested(config, "vision_config"))
+
+
+def qwen3_5(config: Config, text: Config) -> EncoderPeak:
+    """Return the same of Qwen3.5, which has no deep stacks unless its file names some."""
+    return _qwen3({**NO_DEEP_STACKS, **nested(config, "vision_config")})
+
+
+def _qwen3(vision: Config) -> EncoderPeak:
     frames, patch = whole(vision, "temporal_patch_size", 2), side(vision, "patch_size", 16)
     pixels, hidden = 3 * frames * patch**2, whole(vision, "hidden_size", 1152)
     stacks = vision.get("deepstack_visual_indexes", [8, 16, 24])

@@ -136,14 +136,14 @@ WRAPPERS: dict[str, Wrapper] = {
     ),
     "qwen3_5": Wrapper(
         class_names=("Qwen3_5ForConditionalGeneration",),
-        beside=_vision(images.qwen3_vl),
-        peak=peak.qwen3,
+        beside=_vision(images.qwen3_5),
+        peak=peak.qwen3_5,
         text_type="qwen3_5_text",
     ),
     "qwen3_5_moe": Wrapper(
         class_names=("Qwen3_5MoeForConditionalGeneration",),
-        beside=_vision(images.qwen3_vl),
-        peak=peak.qwen3,
+        beside=_vision(images.qwen3_5),
+        peak=peak.qwen3_5,
         text_type="qwen3_5_moe_text",
     ),
     "glm4v": Wrapper(

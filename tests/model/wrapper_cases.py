@@ -199,6 +199,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "qwen3_vl",
         {"text_config": {"model_type": "qwen3_vl_text", **TEXT}, "vision_config": QWEN3},
     ),
+    "qwen3_5": (
+        "qwen3_5",
+        {
+            "text_config": {"model_type": "qwen3_5_text", **TEXT,
+                            "layer_types": ["linear_attention", "full_attention"],
+                            "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+                            "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+            "vision_config": {k: v for k, v in QWEN3.items() if k != "deepstack_visual_indexes"},
+        },
+    ),
     "qwen3_vl_moe": (
         "qwen3_vl_moe",
         {

@@ -188,6 +188,21 @@ class GraphMib(Row):
 
 
 @dataclass(frozen=True)
+class IndexWorkspace(Row):
+    """How many of the longest requests a buffer of keys of an index holds."""
+
+    lengths: NonNegativeInt
+    beyond: PositiveInt | None = None
+    """From longer requests on, ``longer`` of them."""
+    longer: NonNegativeInt = 0
+
+    def tokens(self, longest: int) -> int:
+        """Return the tokens whose keys it holds."""
+        far = self.beyond is not None and longest > self.beyond
+        return longest * (self.longer if far else self.lengths)
+
+
+@dataclass(frozen=True)
 class StateBlockTokens(Row):
     """Tokens that blocks are a multiple of, where they have to hold a state."""
 
@@ -209,6 +224,7 @@ class Memory(Row):
     second_runner_sampler: Dated[Sampler]
     expert_chunk_tokens: Dated[PositiveInt | None]
     expert_workspace_stays: Dated[bool]
+    index_workspace: Dated[IndexWorkspace]
     cold_compile: Dated[bool]
     non_torch_gib: Dated[NonTorch]
     hybrid_groups: Dated[bool]

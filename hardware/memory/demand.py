@@ -15,6 +15,7 @@ from hardware.memory.profile_run import (
     activation_peak,
     cold_compile_bytes,
     expert_workspace_bytes,
+    index_workspace_bytes,
     is_second,
 )
 from hardware.memory.runtime import graph_bytes, non_torch_bytes, startup_bytes
@@ -106,7 +107,8 @@ class MemoryDemand:
         rotary = int(rotary_table_bytes(stage.spec, self.precision))
         activations = activation_peak(run, rules, version)
         stays = rules.expert_workspace_stays.at(version)
-        workspace = expert_workspace_bytes(run) if stays else 0
+        workspace = indexed = index_workspace_bytes(run, rules, version)
+        workspace = max(workspace, expert_workspace_bytes(run)) if stays else workspace
         gpus = self.tp * self.dp * self.pp
         non_torch = non_torch_bytes(table, version, gpu, gpus) + self.exchange_bytes
         graphs = graph_bytes(
@@ -133,6 +135,7 @@ class MemoryDemand:
             activations=activations,
             cold_compile_bytes=cold_compile_bytes(run) if rules.cold_compile.at(version) else 0,
             workspace_bytes=workspace,
+            workspace_of="keys of an index, experts" if indexed else "experts",
             non_torch_bytes=non_torch,
             graphs_bytes=graphs,
             kv_bytes=left,

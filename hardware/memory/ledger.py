@@ -42,7 +42,9 @@ class MemoryLedger:
     cold_compile_bytes: int
     """Peak of a first start, which compiles; 0 where nothing is charged."""
     workspace_bytes: int
-    """Of experts, where it stays between steps."""
+    """Of experts and of an index, where it stays between steps."""
+    workspace_of: str = "experts"
+    """Whose it is."""
     non_torch_bytes: int
     """CUDA's libraries, NCCL."""
     graphs_bytes: int
@@ -176,7 +178,7 @@ class MemoryLedger:
             *(
                 (what, bytes_, remark)
                 for what, bytes_, remark in (
-                    ("- workspace", self.workspace_bytes, "experts"),
+                    ("- workspace", self.workspace_bytes, self.workspace_of),
                     ("- non-torch", self.non_torch_bytes, "CUDA, libraries, collectives"),
                     ("- CUDA graphs", self.graphs_bytes, "captured at start"),
                 )

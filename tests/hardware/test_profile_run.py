@@ -14,6 +14,7 @@ from hardware.memory.profile_run import (
     cold_compile_bytes,
     expert_workspace_bytes,
     forward_bytes,
+    index_workspace_bytes,
     latent_context_numbers,
     sampler_bytes,
     sampler_of,
@@ -192,6 +193,54 @@ def test_a_ledger_asks_who_serves_the_model() -> None:
 
     assert graphs("llama-3-8b", "0.28") == 0 < graphs("qwen3-30b-a3b", "0.28")
     assert 0 < graphs("llama-3-8b", "0.22") < graphs("llama-3-8b", "0.29") * 1.01
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "longest", "tokens"),
+    [
+        ("deepseek-v3.2", "0.12", 0, 0),
+        ("deepseek-v3.2", "0.13", 0, 40 * 163_840),  # 825 MiB, as vLLM's own comment says
+        ("deepseek-v3.2", "0.32", 4096, 40 * 4096),
+        ("glm-5.1", "0.33", 0, 40 * 202_752),
+        ("glm-5.2", "0.33", 0, 16 * 1_048_576),
+        ("deepseek-v3", "0.33", 0, 0),
+    ],
+)
+def test_an_index_keeps_room_for_the_keys_of_many_requests(
+    model: str, version: str, longest: int, tokens: int
+) -> None:
+    one = replace(run(model), max_model_len=longest)
+    found = index_workspace_bytes(one, vllm().memory, version_key(version))
+    assert found == tokens * 132
+
+
+def test_experts_take_the_room_of_an_index_in_their_turn() -> None:
+    one, memory = run("glm-5.1", tokens=8192, seqs=1, tp=8), vllm().memory
+    kept = index_workspace_bytes(one, memory, version_key("0.26"))
+    routed = 8192 * 8 * (3 * 256 + 6144) * 2
+    assert kept > routed
+    assert forward_bytes(one, None) - forward_bytes(one, None, kept_bytes=kept) == pytest.approx(
+        routed, rel=0.2
+    )
+
+
+def test_a_pool_of_glm_5_is_what_a_server_said() -> None:
+    """GLM-5.1-FP8 on eight H200, eager, vLLM 0.20.1: 373,696 tokens of 34.86 GiB."""
+    ledger = memory_ledger(
+        MemoryDemand(
+            spec=load_spec("glm-5.1"),
+            gpu=load_gpu("h200-sxm"),
+            tp=8,
+            version="0.20.1",
+            precision=precision(quantization="fp8"),
+            gpu_memory_utilization=0.92,
+            max_num_batched_tokens=8192,
+            max_num_seqs=1024,
+            max_cudagraph_capture_size=0,
+        )
+    )
+    assert int(34.86 * GIB) // ledger.block_bytes * 64 == 373_696
+    assert ledger.kv_tokens == pytest.approx(373_696, rel=0.05)
 
 
 def test_batch_sizes_that_are_captured() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.model.omni_cases import OMNI
 from tests.model.tower_cases import TOWERS
-from tests.model.wrapper_shapes import DEEP, LLAMA, MLA, MOE, QWEN3, ROUTED, TEXT, TOWER
+from tests.model.wrapper_shapes import DEEP, DELTA, LLAMA, MLA, MOE, QWEN3, ROUTED, TEXT, TOWER
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llava": ("llava", {"text_config": LLAMA, "vision_config": {**TOWER, "model_type":
@@ -122,9 +122,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "merger_times": 2,
             "tie_word_embeddings": False,
             "text_config": {"model_type": "qwen3_5_text", **TEXT, "tie_word_embeddings": False,
-                            "layer_types": ["linear_attention", "full_attention"],
-                            "linear_num_key_heads": 2, "linear_num_value_heads": 4,
-                            "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+                            **DELTA},
             "vision_config": TOWER,
         },
     ),
@@ -202,11 +200,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3_5": (
         "qwen3_5",
         {
-            "text_config": {"model_type": "qwen3_5_text", **TEXT,
-                            "layer_types": ["linear_attention", "full_attention"],
-                            "linear_num_key_heads": 2, "linear_num_value_heads": 4,
-                            "linear_key_head_dim": 8, "linear_value_head_dim": 8},
-            "vision_config": {k: v for k, v in QWEN3.items() if k != "deepstack_visual_indexes"},
+            "text_config": {"model_type": "qwen3_5_text", **TEXT, **DELTA},
+            "vision_config": {**DEEP, "num_position_embeddings": 16},
         },
     ),
     "qwen3_vl_moe": (

@@ -36,6 +36,13 @@ DEEP = {
 
 
 QWEN3 = {**DEEP, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 2]}
+DELTA = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
 MOE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
 
 

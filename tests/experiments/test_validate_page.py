@@ -1,4 +1,4 @@
-"""docs/fidelity.md says what the code does: its columns, options, files and its example."""
+"""docs/validate.md says what the code does: its columns, options, files and its example."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from experiments.validation.predict import plan, predict
 from experiments.validation.rows import METRICS, RunRow, read_table
 from experiments.validation.tables import ERRORS, errors_table
 
-PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
+PAGE = Path(__file__).parents[2] / "docs" / "validate.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 

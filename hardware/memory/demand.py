@@ -182,6 +182,7 @@ class MemoryDemand:
             block_tokens=self.block_size,
             embeds=stage.embeds,
             predicts=stage.predicts,
+            first_runner=self.drafts is not None and not self.drafts.of_target,
         )
 
     def _steps_in_flight(self) -> int:

@@ -19,6 +19,9 @@ class Drafts:
     """None: drafts come from the text itself (n-gram)."""
     precision: Precision
     """Of the drafter's numbers."""
+    of_target: bool = True
+    """Whether they are made of the target's hidden states (EAGLE, MTP): vLLM's second model runner
+    has no others."""
 
     def weight_bytes(self, tp: int, dp: int = 1, *, whole: bool = False) -> int:
         """Return the bytes of the drafter's own weights on one of ``tp`` ranks.

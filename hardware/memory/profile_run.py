@@ -42,6 +42,8 @@ class ProfileRun:
     """Whether token ids come in, and not what another pipeline stage sends."""
     predicts: bool = True
     """Whether logits are made and tokens sampled, and not by a later stage."""
+    first_runner: bool = False
+    """Whether the second model runner cannot serve this, whatever the model."""
 
     @property
     def expert_tokens(self) -> int:
@@ -118,6 +120,8 @@ def sampler_of(run: ProfileRun, memory: Memory, version: Version) -> Sampler:
 
 def is_second(run: ProfileRun, memory: Memory, version: Version) -> bool:
     """Tell whether the second model runner serves a model."""
+    if run.first_runner:
+        return False
     quantized = bool(run.precision.weights.schemes())
     return served_by(memory.second_runner.at(version), run.spec, quantized)
 

@@ -78,7 +78,9 @@ def draft_plan(
     drops = method in READS_TARGET and not speculative.disable_eagle_block_drop
     return DraftPlan(
         speculative=speculative,
-        memory=Drafts(tokens=tokens, drafter=drafter, precision=numbers),
+        memory=Drafts(
+            tokens=tokens, drafter=drafter, precision=numbers, of_target=method in READS_TARGET
+        ),
         drafting=Drafting(
             tokens=tokens,
             lookahead=tokens if method in OWN_CACHE else 0,

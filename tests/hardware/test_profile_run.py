@@ -7,6 +7,7 @@ import pytest
 from hardware.engines.table import Sampler, vllm
 from hardware.engines.versions import version_key
 from hardware.gpu import load_gpu
+from hardware.memory.drafts import Drafts
 from hardware.memory.kv_blocks import MemoryDemand, memory_ledger
 from hardware.memory.profile_run import (
     ProfileRun,
@@ -193,6 +194,19 @@ def test_a_ledger_asks_who_serves_the_model() -> None:
 
     assert graphs("llama-3-8b", "0.28") == 0 < graphs("qwen3-30b-a3b", "0.28")
     assert 0 < graphs("llama-3-8b", "0.22") < graphs("llama-3-8b", "0.29") * 1.01
+
+
+def test_drafts_of_n_grams_keep_the_first_runner() -> None:
+    """``_get_v2_model_runner_unsupported_features``: graphs are charged, its sampler has more."""
+    drafts = Drafts(tokens=3, drafter=None, precision=precision(), of_target=False)
+    demand = MemoryDemand(
+        spec=load_spec("llama-3-8b"), gpu=load_gpu("h100-sxm"), precision=precision(),
+        version="0.28", gpu_memory_utilization=0.9, max_num_batched_tokens=8192, max_num_seqs=256,
+    )  # fmt: skip
+    without, with_drafts = (memory_ledger(replace(demand, drafts=each)) for each in (None, drafts))
+    assert without.graphs_bytes == 0 < with_drafts.graphs_bytes
+    one = replace(run("llama-3-8b"), first_runner=True)
+    assert sampler_of(one, vllm().memory, version_key("0.28")).bytes == 14
 
 
 @pytest.mark.parametrize(

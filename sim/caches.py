@@ -221,7 +221,7 @@ def _offloading(pool: Pool, place: Place | None) -> "Offloading":
     from sim.engine.tiers.grouped_offloading import GroupedOffloading
     from sim.engine.tiers.offloaded import OffloadSettings
     from sim.engine.tiers.offloading import Offloading
-    from sim.engine.tiers.tiered import BelowSettings, Tiered
+    from sim.engine.tiers.tiered import BelowSettings, Tiered, placed
 
     host, rates = pool.host, pool.host_rates
     assert host is not None
@@ -243,15 +243,15 @@ def _offloading(pool: Pool, place: Place | None) -> "Offloading":
     policy: str = told.eviction_policy
     if policy == "lru" and vllm().defaults.lru_ranks_requests.at(at):
         policy = "ranked_lru"
-    eviction, shared = EVICTION[policy](host.chunks), pool.store
+    eviction, shared, store = EVICTION[policy](host.chunks), None, pool.store
+    if place is not None and store is not None:
+        behind = vllm().defaults.tiers_end_behind_offers.at(at)
+        below = BelowSettings(store.link_s, store.store_s, store.writes_back, behind)
+        shared = placed(below, *place)
     if pool.caches_several_groups:
         retention = retention_tokens(pool.engine.prefix_cache_retention_interval)
-        return GroupedOffloading(settings, eviction, _kinds(pool)[0], retention)
-    if place is None or shared is None:
-        return Offloading(settings, eviction)
-    behind = vllm().defaults.tiers_end_behind_offers.at(at)
-    below = BelowSettings(shared.link_s, shared.store_s, shared.writes_back, behind)
-    return Tiered(settings, eviction, below, *place)
+        return GroupedOffloading(settings, eviction, _kinds(pool)[0], retention, shared)
+    return Offloading(settings, eviction) if shared is None else Tiered(settings, eviction, shared)
 
 
 def _storing(pool: Pool, place: Place | None) -> "Storing | None":

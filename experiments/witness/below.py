@@ -150,7 +150,10 @@ class Below(Host):
         for row in scenario["store"]["rows"]:
             hashes = _hashes(texts[row][: _common(scenario["requests"][row])], size)
             ends = range(blocks - 1, len(hashes), blocks)
-            self.tier.fill([make_offload_key(hashes[end], 0) for end in ends])
+            groups = range(len(scenario["windows"]))
+            self.tier.fill(
+                [make_offload_key(hashes[end], group) for group in groups for end in ends]
+            )
 
     def at(self, now: int) -> None:
         """It is time to plan."""

@@ -51,7 +51,8 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         blocks, more = blocks + rows, more + rows
     host = None
     if "host" in on:
-        host = _host_of(rng, on, blocks, int((prompt + output).sum()) // size + count)
+        needed = int((prompt + output).sum()) // size + count
+        host = _host_of(rng, on, blocks, needed * len(groups.windows))
     return Scenario(
         **groups._asdict(),
         seats=seats,

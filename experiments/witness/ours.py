@@ -252,7 +252,8 @@ def with_filled_store(made: ours.Scenario, requests: Requests, scenario: Scenari
         sequence.spans = spans_of(row)
         most = min(sequence.spans[-1][1], prompt // scenario.block_size) if sequence.spans else 0
         name_chunks(sequence, keys, blocks, most // blocks)
-        for key in keys:
+        count = len(scenario.windows)
+        for key in [name * count + group for group in range(count) for name in keys]:
             if key not in chunks:
                 one = cluster.store.eviction.insert(key)
                 one.readers, one.writer = 0, 0

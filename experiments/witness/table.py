@@ -17,6 +17,7 @@ FAMILIES = {
     "drafts groups": "Drafts in several groups of the KV cache",
     "handover drafts": "Drafts with prefill and decode in two engines",
     "handover groups": "Prefill and decode in two engines, several groups of the KV cache",
+    "store groups": "KV in a store below the host's memory, in several groups",
     "host groups": "KV in the host's memory, in several groups",
     "groups": "Several groups of the KV cache",
     "host drafts": "Drafts with KV in the host's memory",

@@ -29,7 +29,7 @@ from sim.engine.tiers.offloading import Offloading
 from sim.engine.tiers.remote_store import RemoteStore
 from sim.engine.tiers.store_links import StoreLinks
 from sim.engine.tiers.storing import Storing, StoringSettings
-from sim.engine.tiers.tiered import BelowSettings, Tiered
+from sim.engine.tiers.tiered import AtStore, BelowSettings, Tiered, placed
 from sim.engine.tiers.tiered_hybrid import TieredHybrid
 from sim.settings.registry import ORDERS
 
@@ -132,13 +132,21 @@ def _tiers(told: Case) -> Scheduler:
     )  # fmt: skip
     scheduler = _scheduler(told, _prefix_cache(told))
     eviction = (Lru, Arc, RankedLru)[number % 3](max(2, told.num_blocks * (1 + number % 3) // 2))
-    if number % 3 == 1:
-        store = RemoteStore(Lru(told.num_blocks), StoreLinks((1 + number % 4) * TICK_S / 2))
-        below = BelowSettings(TICK_S / 4, writes_back=number % 2 == 0)
-        scheduler.connect(Tiered(settings, eviction, below, store, 0))
-    else:
+    shared = _shared(told, told.num_blocks)
+    if shared is None:
         scheduler.connect(Offloading(settings, eviction))
+    else:
+        scheduler.connect(Tiered(settings, eviction, shared))
     return scheduler
+
+
+def _shared(told: Case, chunks: int) -> AtStore | None:
+    """In a third of the cases a store of so many chunks below the host."""
+    number = told.number
+    if number % 3 != 1:
+        return None
+    store = RemoteStore(Lru(chunks), StoreLinks((1 + number % 4) * TICK_S / 2))
+    return placed(BelowSettings(TICK_S / 4, writes_back=number % 2 == 0), store, 0)
 
 
 def _handed_hybrid(told: Case) -> Scheduler:
@@ -164,7 +172,8 @@ def _loading_hybrid(
 
 
 def _tiered_hybrid(told: Case) -> Scheduler:
-    """A host as in ``_tiers`` behind full attention and windows, in chunks of one block."""
+    """A host as in ``_tiers`` behind full attention and windows, in chunks of one block; in a third
+    of the cases above a store."""
     number, size, ahead = told.number, told.block_size, told.settings.ahead
     scheduler, groups, retention = _loading_hybrid(told)
     settings = OffloadSettings(
@@ -173,7 +182,8 @@ def _tiered_hybrid(told: Case) -> Scheduler:
         offers_again=True, ahead=ahead,
     )  # fmt: skip
     eviction = (Lru, Arc, RankedLru)[number % 3](max(6, 3 * told.num_blocks * (1 + number % 3)))
-    scheduler.connect(GroupedOffloading(settings, eviction, groups, retention))
+    shared = _shared(told, 3 * told.num_blocks)
+    scheduler.connect(GroupedOffloading(settings, eviction, groups, retention, shared))
     return scheduler
 
 

@@ -70,14 +70,19 @@ def store_count(scheduler: Scheduler, pool: Pool) -> StoreCount | None:
     """Return what a replica did at the store; None if it shares none."""
     if scheduler.loads is None or pool.store is None:
         return None
+    from sim.engine.tiers.remote_store import StoreUser
     from sim.engine.tiers.store_links import READ, WRITE
     from sim.engine.tiers.storing import Storing
     from sim.engine.tiers.tiered import Tiered
 
     connector = scheduler.loads.connector
-    if not isinstance(connector, Storing | Tiered):
+    if isinstance(connector, Storing):
+        port: StoreUser = connector.port
+    elif isinstance(connector, Tiered) and connector.shared is not None:
+        port = connector.shared.port
+    else:
         return None
-    port, size = connector.port, pool.store.chunk_bytes
+    size = pool.store.chunk_bytes
     return StoreCount(
         pool.store.chunks, port.written, port.read, port.evicted, port.refused,
         port.written * size, port.read * size, port.moved_s[WRITE], port.moved_s[READ],

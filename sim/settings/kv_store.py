@@ -58,15 +58,17 @@ def with_store(pools: tuple[Pool, ...], config: KvStoreConfig | None) -> tuple[P
         if _layout(pool) != _layout(first):
             raise ValueError(
                 f"cluster.kv_store: pools {first.name} and {pool.name} differ in "
-                "tensor_parallel_size, block_size, blocks_per_chunk or the bytes of a block, so "
-                "that neither reads what the other wrote, expected the same in all pools"
+                "tensor_parallel_size, block_size, blocks_per_chunk, groups of the KV cache or the "
+                "bytes of a block, so that neither reads what the other wrote, expected the same "
+                "in all pools"
             )
     return tuple(shared)
 
 
-def _layout(pool: Pool) -> tuple[int, ...]:
+def _layout(pool: Pool) -> tuple[object, ...]:
     assert pool.store is not None
-    return pool.tensor_parallel_size, pool.store.chunk_bytes, pool.store.chunk_tokens
+    store, ranks = pool.store, pool.tensor_parallel_size
+    return ranks, store.chunk_bytes, store.chunk_tokens, pool.ledger.layout.groups
 
 
 def _seen_by(pool: Pool, config: KvStoreConfig) -> SharedStore:
@@ -117,9 +119,10 @@ def _check(pool: Pool, config: KvStoreConfig) -> None:
          "1: steps of several stages are under way at a time"),
         (pool.drafts is not None, "with engine.speculative",
          "none: drafts leave blocks that are not final"),
-        (len(pool.ledger.layout.groups) > 1, "where layers keep different tokens, in several "
-         "groups of the KV cache", "one group; with engine.disable_hybrid_kv_cache_manager: true "
-         "windows have none of their own"),
+        (len(pool.ledger.layout.groups) > 1 and pool.host is None, "where layers keep different "
+         "tokens, in several groups of the KV cache, and no host's memory lies above it",
+         "engine.kv_offloading_size, or one group: with engine.disable_hybrid_kv_cache_manager: "
+         "true windows have none of their own"),
     )  # fmt: skip
     for holds, where, expected in refused:
         if holds:

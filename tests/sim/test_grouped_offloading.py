@@ -1,13 +1,17 @@
 """The host's memory for layers that keep different tokens: what is kept and brought, by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sim.settings.kv_store import KvStoreConfig
+from sim.settings.kv_store import with_store as shared
 from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
+from tests.sim.test_remote_against_reference import with_store
 from tests.sim.test_tiers_against_reference import behind
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
@@ -22,9 +26,10 @@ def prompts(streams: list[int], tokens: int) -> Requests:
     )  # fmt: skip
 
 
-def scenario(blocks: int, chunks: int = 100) -> Scenario:
+def scenario(blocks: int, chunks: int = 100, replicas: int = 1) -> Scenario:
     """Full attention and a window of six tokens, in blocks of four."""
     made = small.scenario(
+        replicas=replicas,
         windows=(None, 6), version="0.33", enable_prefix_caching=True, block_size=4, watermark=0.0,
         num_gpu_blocks=blocks, max_num_seqs=4, max_num_batched_tokens=64, kv_offloading_size=1.0,
         max_model_len=40,
@@ -48,6 +53,33 @@ def test_what_was_brought_is_found_on_the_gpu_afterwards() -> None:
     result = simulate(scenario(blocks=9), prompts([1, 2, 1, 1], 16))
     assert result.requests["cached_tokens"].tolist() == [0, 0, 0, 12]
     assert result.requests["brought_tokens"].tolist() == [0, 0, 12, 0]
+
+
+def test_another_host_gets_from_the_store_what_a_hit_may_need() -> None:
+    """Of 16 tokens the first host writes all it keeps. The other one finds four blocks of full
+    attention and the two of the window, and reads them all; 12 tokens come to its GPU."""
+    made = with_store(scenario(blocks=9, replicas=2), 100, link_s=0.001, latency_s=0.004)
+    result = simulate(made, prompts([1, 1], 16))
+    columns, replicas = result.requests, result.replicas
+    assert replicas["store_chunks_written"].tolist() == [4 + 2, 0]
+    assert replicas["store_chunks_read"].tolist() == [0, 4 + 2]
+    assert replicas["host_chunks_brought"].tolist() == [0, 3 + 2]
+    assert columns["brought_tokens"].tolist() == columns["store_tokens"].tolist() == [0, 12]
+    promoted_s = 0.004 + 6 * 0.001
+    assert columns["first_scheduled_s"][1] == pytest.approx(1.0 + promoted_s, abs=1e-3)
+
+
+def test_a_store_alone_is_refused_and_so_are_pools_with_other_groups() -> None:
+    told = {"version": "0.33", "enable_prefix_caching": True, "block_size": 4}
+    windows = small.scenario(windows=(None, 6), **told).pool
+    with pytest.raises(ValueError, match=r"above it, expected engine.kv_offloading_size, or"):
+        shared((windows,), KvStoreConfig(size_gib=1))
+    pools = [replace(scenario(9).pool, name=name) for name in "ab"]
+    assert all(pool.store for pool in shared(tuple(pools), KvStoreConfig(size_gib=1)))
+    layout = replace(pools[1].ledger.layout, groups=pools[1].ledger.layout.groups[:1])
+    pools[1] = replace(pools[1], ledger=replace(pools[1].ledger, layout=layout))
+    with pytest.raises(ValueError, match="pools a and b differ"):
+        shared(tuple(pools), KvStoreConfig(size_gib=1))
 
 
 REFUSED: dict[str, dict[str, Any]] = {

@@ -23,8 +23,9 @@ from sim.engine.tiers.chunk_list import PENDING
 from sim.engine.tiers.chunk_names import name_chunks
 from sim.engine.tiers.eviction import Eviction
 from sim.engine.tiers.offloaded import Offloaded, OffloadSettings
-from sim.engine.tiers.offloading import INSERTED, REUSED, SEEN, Offloading
+from sim.engine.tiers.offloading import INSERTED, REUSED, SEEN
 from sim.engine.tiers.pipe import IN
+from sim.engine.tiers.tiered import AtStore, Tiered
 from sim.engine.tiers.watching import found, is_there, run_at, watch
 
 NO_HIT: Final = 0
@@ -49,8 +50,9 @@ class Tables:
         """Places of blocks that were given out anew since then."""
 
 
-class GroupedOffloading(Offloading):
-    """The host's memory as a second tier of a cache of several groups, in blocks of one size.
+class GroupedOffloading(Tiered):
+    """The host's memory as a second tier of a cache of several groups, in blocks of one size; with
+    a shared store below it, or none.
 
     A chunk is a block; that of group g at place p of a text has the place ``p * groups + g``.
 
@@ -59,6 +61,7 @@ class GroupedOffloading(Offloading):
         eviction: what makes room.
         groups: of the cache, kind by kind.
         retention: ``prefix_cache_retention_interval``, see ``Kept``.
+        shared: its place at a store; None: there is none.
     """
 
     def __init__(
@@ -67,8 +70,9 @@ class GroupedOffloading(Offloading):
         eviction: Eviction,
         groups: list[BlockGroup],
         retention: int,
+        shared: AtStore | None = None,
     ) -> None:
-        super().__init__(settings, eviction)
+        super().__init__(settings, eviction, shared)
         self._groups: list[BlockGroup] = []
         for group in groups:
             self._groups += [group] * group.count
@@ -124,7 +128,7 @@ class GroupedOffloading(Offloading):
                 is_window = self._groups[number].window is not None
                 if most - past < size:
                     return NO_HIT
-                hits = self._hits(state, number, past // size, most)
+                hits = self._hits(sequence, state, number, past // size, most)
                 if hits == NO_HIT:
                     return NO_HIT
                 deferred = deferred or hits == DEFERRED
@@ -141,21 +145,30 @@ class GroupedOffloading(Offloading):
                 found = most - past
         return DEFERRED if deferred else found
 
-    def _hits(self, state: Offloaded, number: int, first: int, most: int) -> int:
+    def _hits(
+        self, sequence: Sequence, state: Offloaded, number: int, first: int, most: int
+    ) -> int:
         """Chunks of a group behind ``first`` that a hit of ``most`` tokens at most may have."""
         end = (most + self._tokens - 1) // self._tokens
         if self._groups[number].window is None:
-            return self._from_left(state, number, first, end)
-        return self._from_right(state, number, first, end, most)
+            return self._from_left(sequence, state, number, first, end)
+        return self._from_right(sequence, state, number, first, end, most)
 
-    def _readers(self, state: Offloaded, number: int, place: int) -> int | None:
-        chunk = self.eviction.chunks.get(state.keys[place * self._count + number])
-        return None if chunk is None else chunk.readers
+    def _readers(self, sequence: Sequence, state: Offloaded, number: int, place: int) -> int | None:
+        """Of a chunk; it may come from a tier below, from now on. None: nobody has it."""
+        self._poll()
+        place = place * self._count + number
+        chunk = self.eviction.chunks.get(state.keys[place])
+        if chunk is None:
+            return PENDING if self._promotes(sequence, state, place) else None
+        return chunk.readers
 
-    def _from_left(self, state: Offloaded, number: int, first: int, end: int) -> int:
+    def _from_left(
+        self, sequence: Sequence, state: Offloaded, number: int, first: int, end: int
+    ) -> int:
         hits, pending = 0, False
         for place in range(first, end):
-            readers = self._readers(state, number, place)
+            readers = self._readers(sequence, state, number, place)
             if readers is None:
                 break
             pending = pending or readers == PENDING
@@ -163,12 +176,12 @@ class GroupedOffloading(Offloading):
         return DEFERRED if pending else hits
 
     def _from_right(
-        self, state: Offloaded, number: int, first: int, end: int, most: int
-    ) -> int:  # fmt: skip
+        self, sequence: Sequence, state: Offloaded, number: int, first: int, end: int, most: int
+    ) -> int:
         """The last run of as many chunks as the window sees; what is left of one from the first."""
         need, hits, pending = self._window(number, most), 0, False
         for place in range(end - 1, first - 1, -1):
-            readers = self._readers(state, number, place)
+            readers = self._readers(sequence, state, number, place)
             if readers is None:
                 need, hits, pending = self._window(number, 0), 0, False
             else:
@@ -212,6 +225,10 @@ class GroupedOffloading(Offloading):
         state.stored = end
         self.pipe.send(self._transfer(sequence, state, keys, len(keys), False), IN, now_s)
         self.brought += len(keys)
+        self._loaded(sequence, past, tokens, places)
+
+    def _span(self, place: int) -> int:
+        return place // self._count
 
     # --- what is kept
     def planned(self, batch: Batch, running: dict[Sequence, None], step: int) -> bool:

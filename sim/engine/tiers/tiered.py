@@ -52,44 +52,60 @@ class HostPort(StoreUser):
         self.ended.append(job)
 
 
+@dataclass(frozen=True)
+class AtStore:
+    """Of one host at a store."""
+
+    below: BelowSettings
+    store: RemoteStore
+    port: HostPort
+
+
+def placed(below: BelowSettings, store: RemoteStore, number: int) -> AtStore:
+    """Return the place of the host of a replica."""
+    port = HostPort(number, below)
+    store.users[number] = port
+    return AtStore(below, store, port)
+
+
 class Tiered(Offloading):
-    """The host's memory as the second tier of one engine's KV cache, and a shared third one."""
+    """The host's memory as the second tier of one engine's KV cache, and a shared third one.
+
+    Args:
+        settings: of the engine.
+        eviction: of the host.
+        shared: its place at a store; None: there is none, and the host is all there is.
+    """
 
     def __init__(
-        self,
-        settings: OffloadSettings,
-        eviction: Eviction,
-        below: BelowSettings,
-        store: RemoteStore,
-        number: int,
+        self, settings: OffloadSettings, eviction: Eviction, shared: AtStore | None
     ) -> None:
         super().__init__(settings, eviction)
-        self.below = below
-        self.store = store
-        self.port = HostPort(number, below)
-        store.users[number] = self.port
+        self.shared = shared
         self._promotions: dict[Sequence, list[int]] = {}  # that begin when the step is planned
         self._polled = False  # in this step
 
     # --- what comes
     def come(self, now_s: float) -> list[Sequence]:
         """See ``Connector``."""
-        store, port = self.store, self.port
-        store.idle.pop(port, None)
-        if store.clock is None:
-            store.advance(now_s)
+        shared = self.shared
+        if shared is not None:
+            shared.store.idle.pop(shared.port, None)
+            if shared.store.clock is None:
+                shared.store.advance(now_s)
         return super().come(now_s)
 
     def _poll(self) -> None:
-        if self._polled:
+        shared = self.shared
+        if self._polled or shared is None:
             return
         self._polled = True
-        ended, self.port.ended = self.port.ended, []
+        ended, shared.port.ended = shared.port.ended, []
         for job in ended:
             self._is_there(job)
 
     def _poll_at_offer(self) -> None:
-        if self.below.ends_behind_offers:
+        if self.shared is not None and self.shared.below.ends_behind_offers:
             self._polled = False
         self._poll()
 
@@ -120,33 +136,40 @@ class Tiered(Offloading):
 
     def next_s(self) -> float:
         """See ``Connector``."""
-        own_s = super().next_s()
-        return own_s if self.store.clock is not None else min(own_s, self.store.links.next_s())
+        own_s, shared = super().next_s(), self.shared
+        if shared is None or shared.store.clock is not None:
+            return own_s
+        return min(own_s, shared.store.links.next_s())
 
     def goes_on(self) -> bool:
         """See ``Connector``: what is copied to the host has yet to be written to the store."""
+        if self.shared is None:
+            return super().goes_on()
         self._polled = False  # it plans again and again meanwhile
         return len(self._next) > 0 or self.pipe.next_s() < inf or len(self._over) > 0
 
     def changed(self) -> bool:
         """See ``Connector``."""
         self._polled = False
-        return super().changed() or len(self.port.ended) > 0
+        ended = self.shared is not None and len(self.shared.port.ended) > 0
+        return super().changed() or ended
 
     def idles(self) -> None:
         """See ``Connector``."""
-        self.store.idle[self.port] = None
+        if self.shared is not None:
+            self.shared.store.idle[self.shared.port] = None
 
     def looks_elsewhere(self) -> bool:
         """See ``Connector``."""
-        return True
+        return self.shared is not None
 
     # --- what is asked
     def _promotes(self, sequence: Sequence, state: Offloaded, place: int) -> bool:
         """See ``Offloading``: from the store, if it has it and the host has room."""
         key, marks = state.keys[place], state.marks
-        if not self.store.find([key], 1):
+        if self.shared is None or not self.shared.store.find([key], 1):
             return False
+        store = self.shared.store
         self._offers += 1
         if not marks[place] & MISSED:
             self.eviction.missed(key)
@@ -154,9 +177,9 @@ class Tiered(Offloading):
         marks[place] |= MISSED | SEEN
         if fresh:
             self._see(state, [place])
-        self.store.hold(key)
+        store.hold(key)
         if not self._take_room(state, [place]):
-            self.store.release(key)
+            store.release(key)
             return False
         marks[place] |= PROMOTED
         self._promotions.setdefault(sequence, []).append(key)
@@ -165,34 +188,45 @@ class Tiered(Offloading):
     def load(self, sequence: Sequence, past: int, tokens: int, now_s: float) -> None:
         """See ``Connector``."""
         super().load(sequence, past, tokens, now_s)
+        size = self._tokens
+        self._loaded(sequence, past, tokens, list(range(past // size, (past + tokens) // size)))
+
+    def _loaded(self, sequence: Sequence, past: int, tokens: int, places: list[int]) -> None:
+        """Chunks at these places are brought; a token came from the store if one of them did."""
         self._served(sequence)
-        if sequence.preemptions:
+        if self.shared is None or sequence.preemptions:
             return
-        state, size = self._known[sequence], self._tokens
-        places = range(past // size, (past + tokens) // size)
-        promoted = sum([state.marks[place] & PROMOTED > 0 for place in places]) * size
-        sequence.store_tokens = min(promoted, tokens, sequence.target_tokens - 1 - past)
+        marks, size = self._known[sequence].marks, self._tokens
+        spans = {self._span(place) for place in places if marks[place] & PROMOTED}
+        most = min(tokens, sequence.target_tokens - 1 - past)
+        sequence.store_tokens = min(len(spans) * size, most)
+
+    def _span(self, place: int) -> int:
+        """Which tokens of its text a chunk has, counted in chunks."""
+        return place
 
     # --- what is kept
     def planned(self, batch: Batch, running: dict[Sequence, None], step: int) -> bool:
         """See ``Connector``."""
-        promoted, behind = len(self._promotions) > 0, self.below.ends_behind_offers
+        if self.shared is None:
+            return super().planned(batch, running, step)
+        promoted, behind = len(self._promotions) > 0, self.shared.below.ends_behind_offers
         if not behind:
-            self._ends()
+            self._ends(self.shared)
         for sequence in batch.prefills:
             self._served(sequence)
         alone = super().planned(batch, running, step)
         if behind:
-            self._ends()
+            self._ends(self.shared)
         self._changed = self._changed or promoted
         return alone
 
-    def _ends(self) -> None:
+    def _ends(self, shared: AtStore) -> None:
         """The manager's step ends: what it was asked for is read from the store."""
         self._poll()
         self._polled = False
         for sequence, keys in self._promotions.items():
-            self.store.read(self.port, sequence, keys, self._now_s)
+            shared.store.read(shared.port, sequence, keys, self._now_s)
         self._promotions.clear()
 
     def _part(self) -> None:
@@ -202,23 +236,27 @@ class Tiered(Offloading):
 
     def _done(self, job: Transfer) -> None:
         super()._done(job)
-        if job.stores and not self.below.writes_back:
+        shared = self.shared
+        if job.stores and shared is not None and not shared.below.writes_back:
             chunks = self.eviction.chunks
             for key in job.keys:
                 chunk = chunks[key]
                 self.evictable -= chunk.readers == 0
                 chunk.readers += 1
-            self._write(job.sequence, job.keys, job.keys)
+            self._write(shared, job.sequence, job.keys, job.keys)
 
     def _make_room(self, victims: list[Chunk]) -> None:
         super()._make_room(victims)
-        if self.below.writes_back:
+        shared = self.shared
+        if shared is not None and shared.below.writes_back:
             keys = [chunk.key for chunk in victims]
-            keys = [key for key in keys if key not in self.store.eviction.chunks]
+            keys = [key for key in keys if key not in shared.store.eviction.chunks]
             if keys:
-                self._write(None, keys, [])
+                self._write(shared, None, keys, [])
 
-    def _write(self, sequence: Sequence | None, keys: list[int], pinned: list[int]) -> None:
-        job = StoreJob(self.port.number, WRITE, sequence, list(keys), self._now_s)
+    def _write(
+        self, shared: AtStore, sequence: Sequence | None, keys: list[int], pinned: list[int]
+    ) -> None:
+        job = StoreJob(shared.port.number, WRITE, sequence, list(keys), self._now_s)
         job.pinned = pinned
-        self.store.send(self.port, job)
+        shared.store.send(shared.port, job)

@@ -49,10 +49,8 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         drafts = in_groups(drafts, rng, groups.windows, CHUNKS in on)
         rows = _rows_of_drafts(groups, drafts, size)
         blocks, more = blocks + rows, more + rows
-    host = None
-    if "host" in on:
-        needed = int((prompt + output).sum()) // size + count
-        host = _host_of(rng, on, blocks, needed * len(groups.windows))
+    needed = (int((prompt + output).sum()) // size + count) * len(groups.windows)
+    host = _host_of(rng, on, blocks, needed)
     return Scenario(
         **groups._asdict(),
         seats=seats,
@@ -91,9 +89,11 @@ def _handover(
     return drawn._replace(blocks=drawn.blocks + more)
 
 
-def _host_of(rng: np.random.Generator, on: frozenset[str], blocks: int, needed: int) -> Host:
+def _host_of(rng: np.random.Generator, on: frozenset[str], blocks: int, needed: int) -> Host | None:
     """A host beside so many blocks: of single ones with groups, where it has the GPU's room and
     more, or less; with room for all above a store."""
+    if "host" not in on:
+        return None
     host = _host(rng, blocks)
     if "groups" in on:
         least = 1 if "small" in on else blocks

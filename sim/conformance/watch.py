@@ -9,7 +9,6 @@ from sim.engine.caches.held import held_runs
 from sim.engine.caches.hybrid_blocks import HybridBlocks
 from sim.engine.caches.prefix_cache import PrefixCache
 from sim.engine.caches.runs import Run
-from sim.engine.deferring_prefill import DeferringPrefill
 from sim.engine.scheduler import NEVER, Scheduler
 from sim.engine.sequence import Batch, Sequence
 
@@ -50,7 +49,7 @@ class Rules(Watch):
             held += self._held(each, each.loaded_tokens, shared)
         for each in kept:
             held += self._held(each, each.kv_tokens, shared)
-        late = scheduler.fence.late if isinstance(scheduler, DeferringPrefill) else []
+        late = [] if scheduler.fence is None else scheduler.fence.late
         for one in late:
             held += self._held(one.sequence, one.held_tokens, shared)
         gone = [one.sequence for one in late]

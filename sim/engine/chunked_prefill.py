@@ -104,6 +104,8 @@ class ChunkedPrefill(Scheduler):
     def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
         """Whoever was thrown out left an empty step: the freed blocks serve the next try."""
         preempted = batch.preempted.copy()
+        if self.fence is not None:
+            self.fence.ended()
         if self.loads is not None:
             self.loads.saw(batch, self.running, self.decoding.step)
         self._catch_up()

@@ -29,6 +29,7 @@ class DeferringPrefill(ChunkedPrefill):
 
     def _plan(self, now_s: float) -> Batch | None:
         fence = self.fence
+        assert fence is not None
         fence.waits, before = False, fence.steps
         batch = super()._plan(now_s)
         if batch is None:
@@ -43,30 +44,15 @@ class DeferringPrefill(ChunkedPrefill):
     def _in_order(self) -> bool:
         return True
 
-    def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
-        self.fence.ended()
-        return super()._try_again(batch, now_s)
-
     def _stop(self, victim: Sequence, batch: Batch, decodes_ready: bool) -> int:
         held_tokens = super()._stop(victim, batch, decodes_ready)
         # No step computes it: all of its tokens are known, as those of a prompt are.
         victim.target_tokens = max(victim.target_tokens, victim.kv_tokens)
         return held_tokens
 
-    def _may_stop(self, victim: Sequence) -> bool:
-        return self.fence.may_stop(victim)
-
-    def _has_news(self) -> bool:
-        return self.fence.waits or len(self.fence.late) > 0 or super()._has_news()
-
-    def _lose(self, sequence: Sequence, held_tokens: int) -> None:
-        self.fence.lose(sequence, held_tokens, self.decoding.step)
-
-    def _step_is_over(self) -> None:
-        self.fence.release()
-
     def _catch_up(self) -> None:
         super()._catch_up()
+        assert self.fence is not None
         if self.fence.waits and not self.fence.is_under_way:
             self._hold_nobody(self.batch)  # they were left out of an empty step
             self.batch.held_back = []

@@ -57,6 +57,10 @@ class Fence:
         self.waits = self.is_under_way and victim not in self._idle
         return not self.waits
 
+    def has_news(self) -> bool:
+        """Whether what was just planned did not know something that the end of a step tells."""
+        return self.waits or len(self.late) > 0
+
     def lose(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """One was given up after a step was planned, while the one before it was computed."""
         if sequence in self._idle and sequence in self._idle_before:

@@ -9,6 +9,7 @@
 from mypy_extensions import mypyc_attr
 
 from sim.engine.caches.kv_cache import BlockPool
+from sim.engine.fence import Fence
 from sim.engine.importance import LeastImportant
 from sim.engine.loads import Loads
 from sim.engine.sequence import Batch, Sequence
@@ -39,6 +40,8 @@ class Running:
         """Ahead: who ended since the last plan was made, and has a seat and blocks still."""
         self.loads: Loads | None = None
         """Who holds blocks outside of the batch; None: no KV connector."""
+        self.fence: Fence | None = None
+        """Ahead: whose blocks wait for steps under way; None: nobody's."""
         self.taken_early = 0
         """Blocks of steps that are over, in the run of steps under way, counted already."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
@@ -91,7 +94,7 @@ class Running:
 
     def _may_stop(self, victim: Sequence) -> bool:
         """Whether its blocks are free at once if it is thrown out."""
-        return True
+        return self.fence is None or self.fence.may_stop(victim)
 
     def preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
         """Throw out the newest (by priority: the least important) and queue it again.
@@ -208,7 +211,10 @@ class Running:
 
     def _lose(self, sequence: Sequence, held_tokens: int) -> None:
         """One that nobody wants any more lets go of its blocks."""
-        self.pool.throw_out(sequence, held_tokens, self.decoding.step)
+        if self.fence is not None and self.ahead:
+            self.fence.lose(sequence, held_tokens, self.decoding.step)
+        else:
+            self.pool.throw_out(sequence, held_tokens, self.decoding.step)
 
     def _let_go(self, sequences: list[Sequence]) -> None:
         """Let sequences leave the batch, and their blocks with them."""

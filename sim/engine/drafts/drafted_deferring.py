@@ -25,6 +25,7 @@ class DraftedDeferring(DraftedLoading):
 
     def _plan(self, now_s: float) -> Batch | None:
         fence = self.fence
+        assert fence is not None
         fence.waits, before = False, fence.steps
         batch = super()._plan(now_s)
         if batch is None:
@@ -35,26 +36,8 @@ class DraftedDeferring(DraftedLoading):
             fence.planned(idle + [each for each in decodes if not each.rows])
         return batch
 
-    def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
-        self.fence.ended()
-        return super()._try_again(batch, now_s)
-
-    def _may_stop(self, victim: Sequence) -> bool:
-        return self.fence.may_stop(victim)
-
-    def _has_news(self) -> bool:
-        return self.fence.waits or len(self.fence.late) > 0 or super()._has_news()
-
-    def _lose(self, sequence: Sequence, held_tokens: int) -> None:
-        if self.ahead:
-            self.fence.lose(sequence, held_tokens, self.decoding.step)
-        else:
-            super()._lose(sequence, held_tokens)
-
-    def _step_is_over(self) -> None:
-        self.fence.release()
-
     def _let_go(self, sequences: list[Sequence]) -> None:
+        assert self.fence is not None
         for sequence in [each for each in sequences if each.goes_on and each.rows]:
             sequence.leaves = False
             del self.running[sequence]

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +21,7 @@ import simpy
 
 T = TypeVar("T")
 
+COMMAND = (sys.executable, "-m", "experiments.run")
 FEW = 100_000
 """Up to so many requests, the best of three runs counts."""
 SMALLEST_STUDY = """\
@@ -184,10 +185,14 @@ def _cpu_s(*options: str) -> float:
 
 
 def process_cost(*options: str) -> tuple[float, float]:
-    """CPU seconds and peak memory, MiB, of ``python -m experiments.run``; it must end well."""
-    command: Sequence[str] = (sys.executable, "-m", "experiments.run", *options)
+    """CPU seconds and peak memory, MiB, of ``python -m experiments.run``; it must end well.
+
+    It may write byte code, and finds what an earlier one wrote, whatever this process may do.
+    """
+    command = (*COMMAND, *options)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     with tempfile.TemporaryFile() as told:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told, env=environment)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import measure, processes
 from benchmarks.workloads import BENCHMARKS, capacity_per_s, study, synthetic
 from experiments.study.document import Study
 from sim.simulation import simulate
@@ -122,3 +123,24 @@ def test_whole_processes_are_rows_of_a_table(tmp_path: Path) -> None:
         "Mooncake trace, four replicas, prefix caching, no pictures",
     ]
     assert all(0.1 < float(row[2].removesuffix(" s")) < 60 for row in rows[2:])
+
+
+def test_whole_processes_are_told_beside_the_least_timeout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = iter([1.2, 0.9, 1.1, 2.4, 2.2, 1.92])
+    timeouts = iter([1.5e-6, 1.6e-6, 1.3e-6, 1.2e-6])
+    monkeypatch.setattr(processes, "process_cost", lambda *_: (next(seconds), 100.0))
+    monkeypatch.setattr(processes, "bare_timeout_s", lambda: next(timeouts))
+    assert processes.main(["--runs", "1", "--short"]) == 0
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    assert "| 0.90 s | 100 MiB | 1.50 us | 600 thousand | 0.39 s |" in first
+    assert "| 1.92 s | 100 MiB | 1.20 us | 1,600 thousand | 1.04 s |" in second
+
+
+def test_a_measured_process_may_write_byte_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that is forbidden, it would read and check everything anew each time."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    code = "import sys; sys.exit(sys.dont_write_bytecode)"
+    monkeypatch.setattr(measure, "COMMAND", (sys.executable, "-c", code))
+    assert measure.process_cost()[0] > 0.0

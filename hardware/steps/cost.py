@@ -109,7 +109,7 @@ class StepCost:
             ValueError: more tokens or sequences than the tables were built for.
         """
         try:
-            return self.prices.step_s(decodes, self._by_class(reads), chunks)
+            return self.prices.step_s(decodes, self._by_class(reads), list(chunks))
         except IndexError:
             tokens = decodes + sum(chunk for chunk, _ in chunks)
             self._check(tokens, decodes + len(chunks))

@@ -4,13 +4,15 @@
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
 PACKED: Final = 64
 """So many numbers are made bytes at once."""
-_PACK = [Struct(f"={count}d").pack for count in range(PACKED + 1)]
+FEW: Final = 8
+"""Up to so many are appended one by one."""
+_PACK: Final = [Struct(f"={count}d").pack for count in range(PACKED + 1)]
 
 Piece = tuple[int, float, float]
 """Of a sum of operators: the positions from which on a line counts, and the line: seconds, and
@@ -103,7 +105,7 @@ class StepPrices:
         asked = (self._chunk_s, self._run, self._vector_steps)
         return StepPrices, (*tables, self.decode_pieces, *asked, self.beside, self.eager_s)
 
-    def step_s(self, decodes: int, reads: list[int], chunks: Sequence[tuple[int, int]]) -> float:
+    def step_s(self, decodes: int, reads: list[int], chunks: list[tuple[int, int]]) -> float:
         """Return the seconds of one step: see ``StepCost.step_s``.
 
         Raises:
@@ -122,9 +124,7 @@ class StepPrices:
         """Return what every step of decodes takes at least."""
         return min(self.decode_s[1:])
 
-    def attention_s(
-        self, decodes: int, reads: list[int], chunks: Sequence[tuple[int, int]]
-    ) -> float:
+    def attention_s(self, decodes: int, reads: list[int], chunks: list[tuple[int, int]]) -> float:
         """Return the seconds of a step's attention alone.
 
         Raises:
@@ -136,9 +136,10 @@ class StepPrices:
             if past:
                 attention_s += self._chunk_s(chunk, past)
                 continue
-            if chunk not in first_chunk_s:
-                first_chunk_s[chunk] = self._chunk_s(chunk, 0)
-            attention_s += first_chunk_s[chunk]
+            found_s = first_chunk_s.get(chunk)
+            if found_s is None:
+                first_chunk_s[chunk] = found_s = self._chunk_s(chunk, 0)
+            attention_s += found_s
         if decodes and chunks and self.beside is not None:
             return attention_s + self._beside_s(self.beside, decodes, reads, chunks)
         if decodes:
@@ -156,7 +157,7 @@ class StepPrices:
         return attention_s
 
     def _beside_s(
-        self, beside: Beside, decodes: int, reads: list[int], chunks: Sequence[tuple[int, int]]
+        self, beside: Beside, decodes: int, reads: list[int], chunks: list[tuple[int, int]]
     ) -> float:
         """Attention of decodes in one call with chunks."""
         longest = 0
@@ -208,6 +209,13 @@ class StepPrices:
                     end_s, base_s, [flat_s], [slope_s], [context], growth, count, until_s, ends_s
                 )
                 context += count * more
+            elif count <= FEW or until_s - end_s <= FEW * base_s:
+                for _ in range(count):
+                    end_s += base_s + (flat_s + slope_s * context)
+                    ends_s.append(end_s)
+                    if end_s >= until_s:
+                        break
+                    context += more
             else:
                 found = list[float]()
                 for _ in range(count):

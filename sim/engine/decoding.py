@@ -11,8 +11,7 @@ What they attend is a sum for every class of cache: all positions, or those of a
 (``sim.engine.reach``).
 """
 
-from heapq import heappop, heappush
-
+from sim.engine.heaps import heappop, heappush
 from sim.engine.reach import ALL_POSITIONS, ReachCounts
 from sim.engine.sequence import Batch, Sequence
 

@@ -16,7 +16,8 @@ class of cache."""
 _CHUNK = Struct("=2i")
 SEGMENT_BYTES: Final = 52
 CHUNK_BYTES: Final = 8
-pack_segment, pack_chunk = _SEGMENT.pack, _CHUNK.pack
+pack_segment: Final = _SEGMENT.pack
+pack_chunk: Final = _CHUNK.pack
 STREAMS_AT: Final = 16
 """Where a row says of how many steps it is, who decodes, and at 16 bytes from there who joined."""
 _END_S, _END_S_AT = Struct("=d"), 8
@@ -117,8 +118,9 @@ class Journal:
             self.more_reads.append(batch.reads[place])
         if self.drafting:
             self._end_drafts(batch)
-        for sequence in unwanted or ():
-            self.left(sequence)
+        if unwanted:
+            for sequence in unwanted:
+                self.left(sequence)
         return finished
 
     def _end_drafts(self, batch: Batch) -> None:

@@ -122,7 +122,8 @@ class Loop(GoesOn):
         if gauge is not None:
             gauge.ending(end_s, self.journal.steps)
         finished = self.journal.end(batch, self.scheduler, start_s, end_s, self.aborted)
-        self.aborted.clear()
+        if self.aborted:
+            self.aborted.clear()
         if gauge is not None and not self.scheduler.ahead:
             gauge.ended(end_s)
         if finished:

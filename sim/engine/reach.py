@@ -4,8 +4,9 @@ With a window a sequence attends at most that many positions, so that its contex
 the step that fills the window; a calendar counts how many do in which step.
 """
 
-from heapq import heappop, heappush
 from typing import Final
+
+from sim.engine.heaps import heappop, heappush
 
 ALL_POSITIONS: Final = 1 << 60
 """A window that nobody fills."""

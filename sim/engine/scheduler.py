@@ -219,6 +219,8 @@ class Scheduler(Running):
 
     def _has_news(self) -> bool:
         """Ahead: whether the plan that was just made did not know everything."""
+        if self.fence is not None and self.fence.has_news():
+            return True
         return len(self.arrived) > 0 or len(self.leaving) > 0 or len(self.unwanted) > 0
 
     def _note_waiting(self) -> None:
@@ -256,7 +258,8 @@ class Scheduler(Running):
                 self._drop_from(self.batch, sequence)
             else:
                 self._drop(sequence)
-        self._step_is_over()
+        if self.fence is not None:
+            self.fence.release()
         leaving, self.leaving = self.leaving, []
         arrived, self.arrived = self.arrived, []
         self.passed_by = 0
@@ -267,9 +270,6 @@ class Scheduler(Running):
             self.loads.learn(self.decoding.step)
         for sequence in arrived:
             self._queue(sequence)
-
-    def _step_is_over(self) -> None:
-        """Ahead, the step in progress has ended: who was given up is gone, who ended is not yet."""
 
     def _drop_from(self, batch: Batch, sequence: Sequence) -> None:
         """Drop a running request from the batch about to be computed, then for nothing."""
@@ -311,14 +311,18 @@ class Scheduler(Running):
             self._complete_prompts(batch, finished)
         if batch.held_back:
             self._rejoin(batch)
-        ended = finished
-        for sequence in unwanted or ():
+        ended = self._drop_unwanted(unwanted, finished) if unwanted else finished
+        if ended:
+            self._end(ended)
+        return finished
+
+    def _drop_unwanted(self, unwanted: list[Sequence], ended: list[Sequence]) -> list[Sequence]:
+        """Drop those who were given up during the step; return the others of who has ended."""
+        for sequence in unwanted:
             if not self.ahead and sequence in self.running:
-                pool.cut_short(sequence)
+                self.pool.cut_short(sequence)
             if sequence in ended:
                 ended = [each for each in ended if each is not sequence]
                 self._end([sequence])
             self.abort(sequence)
-        if ended:
-            self._end(ended)
-        return finished
+        return ended

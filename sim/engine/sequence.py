@@ -1,6 +1,7 @@
 """A request inside an engine, and the batch of one step."""
 
 from math import inf
+from typing import Final
 
 from sim.engine.caches.block_tables import Table
 from sim.engine.caches.runs import Run
@@ -190,7 +191,7 @@ def known_at(sequence: Sequence, step: int, ahead: bool) -> int:
     return max(cached - 1, min(cached, sequence.target_tokens)) if ahead else cached
 
 
-NOBODY = Sequence(-1, inf, 0, 0, 0)
+NOBODY: Final = Sequence(-1, inf, 0, 0, 0)
 """Who arrives when nobody does any more."""
 
 
@@ -259,9 +260,13 @@ class Batch:
 
     def clear(self) -> None:
         """Let go of all sequences; the counts are to be set anew."""
-        self.prefills.clear()
-        self.chunks.clear()
-        self.preempted.clear()
+        if self.prefills:
+            self.prefills.clear()
+            self.chunks.clear()
+        if self.preempted:
+            self.preempted.clear()
         self.padding = 0
-        self.held_back = []
-        self.returned = []
+        if self.held_back:
+            self.held_back = []
+        if self.returned:
+            self.returned = []

@@ -8,10 +8,11 @@ entries are such: leaving costs no more than entering.
 """
 
 from collections import deque
-from heapq import heapify, heappop, heappush
+from heapq import heapify
 
 from mypy_extensions import mypyc_attr
 
+from sim.engine.heaps import heappop, heappush
 from sim.engine.sequence import Sequence
 
 
@@ -88,10 +89,11 @@ class FirstCome(WaitingQueue):
 
     def pop(self) -> Sequence:
         """Take the first in line."""
-        first = self.head()
+        first = self._line.popleft()
+        while not first.waits:
+            first = self._line.popleft()
         first.waits = False
         self.count -= 1
-        self._line.popleft()
         return first
 
     def discard(self, sequence: Sequence) -> bool:

@@ -26,8 +26,8 @@ ROW = (
 )
 ELSEWHERE_US = 0.65
 """A timeout of the machine that figures are stated for."""
-SHORT = 3
-"""So many times as many runs of a process that takes about a second."""
+LONGER = 3
+"""Of many points so many times fewer runs."""
 SMALL: Mapping[str, Any] = {
     "model": "llama-3-8b",
     "cluster": {"gpu": "h100"},
@@ -78,11 +78,11 @@ def _command(options: argparse.Namespace) -> int:
         about = "Mooncake trace, four replicas, prefix caching, no pictures"
         rows.append((about, "all", {**MOONCAKE, "workload": workload}, plain))
     print(
-        f"Engine: {machine()['engine']}. Least of {options.runs}, of one point {SHORT} times that."
+        f"Engine: {machine()['engine']}. Least of {options.runs}, of many points a third of that."
     )
     print(TABLE.format(us=ELSEWHERE_US))
     for about, requests, study, more in rows:
-        runs = options.runs * (SHORT if study is SMALL else 1)
+        runs = -(-options.runs // LONGER) if study is POINTS else options.runs
         print(_measured(about, requests, study, more, runs), flush=True)
     return 0
 
@@ -111,8 +111,8 @@ def _cost(study: Mapping[str, Any], options: Sequence[str]) -> tuple[float, floa
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m benchmarks.processes", description=__doc__)
     parser.add_argument(
-        "--runs", type=whole_number, default=5, metavar="N",
-        help=f"of each; {SHORT} times as many of one point",
+        "--runs", type=whole_number, default=9, metavar="N",
+        help="of each, of many points a third; the least counts",
     )  # fmt: skip
     parser.add_argument("--short", action="store_true", help="leave the 500 points out")
     parser.add_argument(

@@ -116,7 +116,9 @@ def test_whole_processes_are_rows_of_a_table(tmp_path: Path) -> None:
         [*command, "--mooncake", trace], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    engine, *table = done.stdout.splitlines()
+    assert engine.startswith("Engine: ")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
     assert [row[0] for row in rows[2:]] == [
         "one point, no pictures",
         "one point",
@@ -132,7 +134,7 @@ def test_whole_processes_are_told_beside_the_least_timeout(
     timeouts = iter([1.5e-6, 1.6e-6, 1.3e-6, 1.2e-6])
     monkeypatch.setattr(processes, "process_cost", lambda *_: (next(seconds), 100.0))
     monkeypatch.setattr(processes, "bare_timeout_s", lambda: next(timeouts))
-    assert processes.main(["--runs", "1", "--short"]) == 0
+    assert processes.main(["--runs", "3", "--short"]) == 0
     first, second = capsys.readouterr().out.splitlines()[-2:]
     assert "| 0.90 s | 100 MiB | 1.50 us | 600 thousand | 0.39 s |" in first
     assert "| 1.92 s | 100 MiB | 1.20 us | 1,600 thousand | 1.04 s |" in second

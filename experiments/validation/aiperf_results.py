@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.study.errors import show
 from experiments.validation.guidellm_results import found
+from experiments.validation.lengths import IN_TURN
 from experiments.validation.result_values import (
     STATISTICS,
     BrokenResultError,
@@ -25,10 +26,25 @@ LATENCIES = (
 )
 ALIKE = "its prompts begin alike"
 """In the notes of a row whose client made prompts of prefixes, or turns of conversations."""
-PREFIXES = ("prefix_prompt", "shared_system_prompt_length", "user_context_prompt_length")
+PREFIXES = (
+    "prefix_prompt",
+    "prefix_prompts",
+    "shared_system_prompt_length",
+    "user_context_prompt_length",
+)
 """Keys of what prompts have in common (AIPerf's ``--prefix-prompt-length`` and its like)."""
-TOLD_ELSEWHERE = {"fixed_schedule": "schedule of its own", "user_centric_rate": "user-centric"}
+TOLD_ELSEWHERE = {
+    "fixed_schedule": "schedule of its own", "user_centric_rate": "user-centric",
+    "request_rate_ramp_duration": "ramp", "request_rate_series": "schedule of rates",
+}  # fmt: skip
 """Keys of loads that a rate does not tell, and our words for them."""
+KINDS = {"fixed_schedule": "schedule of its own", "user_centric": "user-centric"}
+"""The same of the kinds of a phase."""
+CHANGING = {
+    "rate_ramp": "ramp", "rate_series": "schedule of rates", "timing_mode": "replay schedule",
+    "prefill_concurrency": "schedule by prefill_concurrency",
+}  # fmt: skip
+"""The same of a phase's other keys."""
 SMOOTHNESS = ("arrival_smoothness", "vllm_burstiness")
 """Keys of the shape of gamma gaps."""
 _END = re.compile(r"_(?:aiperf|genai_perf)$")
@@ -59,9 +75,6 @@ def aiperf_row(result: Mapping[str, Any], path: Path, run_id: str) -> Row:
         BrokenResultError: a value that means nothing.
     """
     config = mapping(result, "input_config")
-    concurrency, rate = (_asked(config, key) for key in ("concurrency", "request_rate"))
-    told = next((words for key, words in TOLD_ELSEWHERE.items() if found(config, key)), None)
-    closed = bool(concurrency) and not rate and told is None
     answered = count({"request_count": _average(result, "request_count")}, "request_count")
     failed = sum(count(one, "count") or 0 for one in _errors(result))
     row: Row = {
@@ -69,10 +82,7 @@ def aiperf_row(result: Mapping[str, Any], path: Path, run_id: str) -> Row:
         "workload": "AIPerf",
         "model": _model(config),
         "engine": _answers(config),
-        "arrival_process": "closed loop" if closed else told or _law(config),
-        "burstiness": next(filter(None, (_asked(config, key) for key in SMOOTHNESS)), None),
-        "request_rate_rps": rate,
-        "max_concurrency": concurrency,
+        **_load(config),
         "n_requests": (answered + failed or None) if answered is not None else None,
         "n_failed": failed if answered is not None else None,
         "duration_s": _average(result, "benchmark_duration") or None,
@@ -84,6 +94,9 @@ def aiperf_row(result: Mapping[str, Any], path: Path, run_id: str) -> Row:
         mean = _average(result, theirs)
         row[f"{length}_mean"] = mean
         row[f"{length}_spec"] = spread(mean, _statistic(result, theirs, "std") or 0.0)
+    entries, asked = _asked(config, "num_dataset_entries", "entries"), count(row, "n_requests")
+    if entries and asked and entries < asked:
+        row["isl_spec"] = f"{entries:.0f} {IN_TURN}"
     for ours, theirs in LATENCIES:
         for statistic in STATISTICS:
             word = "avg" if statistic == "mean" else statistic
@@ -94,8 +107,40 @@ def aiperf_row(result: Mapping[str, Any], path: Path, run_id: str) -> Row:
     return row
 
 
-def _asked(config: Mapping[str, Any], key: str) -> float | None:
-    return number({key: found(config, key)}, key)
+def _asked(config: Mapping[str, Any], *keys: str) -> float | None:
+    said = next(filter(None, (found(config, key) for key in keys)), None)
+    return number({keys[0]: said}, keys[0])
+
+
+def _load(config: Mapping[str, Any]) -> Row:
+    """How requests arrived: by the phase that counts, or by AIPerf's keys before it had phases."""
+    said = config.get("phases")
+    if said is None:
+        told = next((words for key, words in TOLD_ELSEWHERE.items() if found(config, key)), None)
+        concurrency, rate = (_asked(config, key) for key in ("concurrency", "request_rate"))
+        closed = bool(concurrency) and not rate and told is None
+        return {
+            "arrival_process": "closed loop" if closed else told or _law(config),
+            "burstiness": _asked(config, *SMOOTHNESS),
+            "request_rate_rps": rate,
+            "max_concurrency": concurrency,
+        }
+    phases = [one for one in listed(config, "phases") if isinstance(one, dict)]
+    phases = [one for one in phases if "warmup" not in (one.get("kind"), one.get("name"))]
+    if len(phases) != 1:
+        raise BrokenResultError(f"phases: {len(phases)} that count, expected one")
+    (phase,) = phases
+    kind = str(phase.get("type"))
+    told = next((words for key, words in CHANGING.items() if phase.get(key)), None)
+    concurrency = number(phase, "concurrency")
+    if kind == "concurrency" and told is None:
+        return {"arrival_process": "closed loop", "max_concurrency": concurrency or 1}
+    return {
+        "arrival_process": told or KINDS.get(kind, kind),
+        "burstiness": number(phase, "smoothness"),
+        "request_rate_rps": number(phase, "rate"),
+        "max_concurrency": concurrency,
+    }
 
 
 def _law(config: Mapping[str, Any]) -> object:
@@ -111,7 +156,7 @@ def _answers(config: Mapping[str, Any]) -> str:
 
 
 def _begin_alike(config: Mapping[str, Any]) -> bool:
-    turns = found(config, "turn")
+    turns = found(config, "turn") or found(config, "turns")
     mean = number(turns, "mean") if isinstance(turns, dict) else None
     return bool(mean and mean > 1) or any(found(config, key) for key in PREFIXES)
 

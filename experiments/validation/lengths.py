@@ -14,6 +14,8 @@ CONVERSATION_CV = {"prompt": 0.9, "output": 0.6}
 """Standard deviation over mean where a trace is only named: that of ShareGPT's conversations, as
 Vidur tokenised them (sharegpt_8k_filtered_stats_llama2_tokenizer.csv)."""
 
+IN_TURN = "distinct prompts in turn"
+"""Words of a client's result that tells from how many prompts it drew."""
 WHOLE = "fixed, as their mean is a whole number"
 """In the words of a length whose mean over many requests comes out even."""
 
@@ -122,11 +124,12 @@ def length_law(
     if given is None:
         return None
     if distinct:
-        assumption = (
-            ""
-            if re.search(r"\d+ distinct", text)
-            else (f"prompts: {distinct} distinct ones in turn, as in shared-prefix workloads")
-        )
+        told = f"prompts: {distinct} distinct ones in turn"
+        if IN_TURN in text:
+            assumption = f"{told}, so many the client drew from"
+        else:
+            stated = re.search(r"\d+ distinct", text)
+            assumption = "" if stated else f"{told}, as in shared-prefix workloads"
         return LengthLaw(
             mean=given, cv=SHARED_CV, shared_tokens=shared, groups=groups, distinct=distinct,
             assumption=assumption,

@@ -191,7 +191,7 @@ def _drawn(run: Run, of_prompts: LengthLaw, of_outputs: LengthLaw, seed: int) ->
         think_s=None if users is None else np.zeros(len(stage)),
         prefixes=_prefixes(prompts, identity, of_prompts),
     )
-    timeout_s = SHARED_PREFIX_TIMEOUT_S if of_prompts.distinct else None
+    timeout_s = SHARED_PREFIX_TIMEOUT_S if of_prompts.shared_tokens else None
     return Traffic(requests, stage, timeout_s)
 
 
@@ -257,7 +257,7 @@ def _process_notes(row: RunRow) -> list[str]:
         return ["arrivals: Poisson, for gamma without its burstiness"]
     if process in ("poisson", "gamma", "constant"):
         return []
-    if process is None and _CHANGING.search((row.arrival_process or "").lower()):
+    if process in (None, "trace") and _CHANGING.search((row.arrival_process or "").lower()):
         raise CannotPredictError(
             f"arrival_process = {row.arrival_process!r}: a rate that changes is not told, expected "
             "a per_request_file with the arrivals"

@@ -289,3 +289,11 @@ def test_aiperf_without_streams_and_its_own_requests(tmp_path: Path) -> None:
     mine = tmp_path / "nightly.jsonl"
     mine.write_text("{}\n", encoding="utf-8")
     assert read_table(path, {"gpu": "h100"}).runs[0].base.per_request_file == str(mine.resolve())
+
+
+def test_guidellms_replay_is_refused(tmp_path: Path) -> None:
+    one = copy.deepcopy(GUIDELLM["benchmarks"][0])
+    one["config"]["strategy"] = {"type_": "replay"}
+    path = write(tmp_path / "benchmarks.json", {"benchmarks": [one]})
+    (skipped,) = plan(read_table(path, {"gpu": "h100"}), seeds=1).skipped
+    assert "'replay': a rate that changes is not told" in skipped.reason

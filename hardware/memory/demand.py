@@ -108,7 +108,9 @@ class MemoryDemand:
         activations = activation_peak(run, rules, version)
         stays = rules.expert_workspace_stays.at(version)
         workspace = indexed = index_workspace_bytes(run, rules, version)
-        workspace = max(workspace, expert_workspace_bytes(run)) if stays else workspace
+        if stays:
+            chunk_tokens = rules.expert_chunk_tokens.at(version)
+            workspace = max(workspace, expert_workspace_bytes(run, chunk_tokens))
         gpus = self.tp * self.dp * self.pp
         non_torch = non_torch_bytes(table, version, gpu, gpus) + self.exchange_bytes
         graphs = graph_bytes(

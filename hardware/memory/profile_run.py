@@ -65,9 +65,7 @@ def activation_peak(run: ProfileRun, memory: Memory, version: Version) -> Peak:
     rows = run.sampled_rows * min(run.max_seqs, run.max_tokens)
     sampler = sampler_bytes(run, sampler_of(run, memory, version)) if run.predicts else 0
     stays = memory.expert_workspace_stays.at(version)
-    kept = index_workspace_bytes(run, memory, version)
-    chunk_tokens = None if stays else memory.expert_chunk_tokens.at(version)
-    forward = forward_bytes(run, chunk_tokens, stays, kept)
+    forward = forward_bytes(run, None if stays else memory.expert_chunk_tokens.at(version), stays)
     received, outputs, images = received_bytes(run), *image_bytes(run)
     if images > max(sampler, forward) + outputs:
         return Peak(images + received, "largest step: an image of the greatest size")
@@ -126,23 +124,19 @@ def is_second(run: ProfileRun, memory: Memory, version: Version) -> bool:
     return served_by(memory.second_runner.at(version), run.spec, quantized)
 
 
-def forward_bytes(
-    run: ProfileRun, chunk_tokens: int | None, stays: bool = False, kept_bytes: int = 0
-) -> int:
+def forward_bytes(run: ProfileRun, chunk_tokens: int | None, stays: bool = False) -> int:
     """Return the bytes of the peak inside a layer, the largest of all kinds of layers.
 
     Dense: ``T (m I + 4 hidden) b``: what stands between the MLP's matrices, and four times the
     hidden states. Experts add theirs for the tokens of one chunk, unless their workspace stays
-    (``expert_workspace_bytes``); tokens of all data-parallel ranks are gathered for them, and what
-    is kept for an index serves them as well. Latent attention may have more at its own moment
-    (``latent_context_numbers``).
+    (``expert_workspace_bytes``); tokens of all data-parallel ranks are gathered for them. Latent
+    attention may have more at its own moment (``latent_context_numbers``).
     """
     routed = 0 if stays else min(run.expert_tokens, chunk_tokens or run.expert_tokens)
-    there = int(kept_bytes / run.precision.activation_bytes)
     inner = max(
         max(
             kind.mlp.inner_numbers(run.max_tokens, run.tp)
-            + max(0, kind.mlp.routed_numbers(routed, run.tp) - there),
+            + kind.mlp.routed_numbers(routed, run.tp),
             latent_context_numbers(run, kind.mixer),
         )
         for kind in run.spec.layers
@@ -170,7 +164,7 @@ def index_workspace_bytes(run: ProfileRun, memory: Memory, version: Version) -> 
     """Return the bytes that are kept for keys of an index which prompts gather; 0 without one.
 
     Many of the longest requests (``IndexWorkspace``), 132 bytes a token for DeepSeek-V3.2 and
-    GLM-5. Experts take the same buffer in their turn.
+    GLM-5. Experts take the same buffer in their turn, where theirs stays as well.
     """
     each = 0
     for kind in run.spec.layers:
@@ -180,9 +174,13 @@ def index_workspace_bytes(run: ProfileRun, memory: Memory, version: Version) -> 
     return each * memory.index_workspace.at(version).tokens(longest)
 
 
-def expert_workspace_bytes(run: ProfileRun) -> int:
-    """Return the bytes that fused experts keep between steps; layers share them."""
-    numbers = max(kind.mlp.workspace_numbers(run.expert_tokens, run.tp) for kind in run.spec.layers)
+def expert_workspace_bytes(run: ProfileRun, chunk_tokens: int | None = None) -> int:
+    """Return the bytes that fused experts keep between steps; layers share them.
+
+    ``chunk_tokens``: the most that they compute at once; None: all.
+    """
+    tokens = min(run.expert_tokens, chunk_tokens or run.expert_tokens)
+    numbers = max(kind.mlp.workspace_numbers(tokens, run.tp) for kind in run.spec.layers)
     return int(numbers * run.precision.activation_bytes)
 
 

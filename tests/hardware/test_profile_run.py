@@ -228,14 +228,22 @@ def test_an_index_keeps_room_for_the_keys_of_many_requests(
     assert found == tokens * 132
 
 
-def test_experts_take_the_room_of_an_index_in_their_turn() -> None:
-    one, memory = run("glm-5.1", tokens=8192, seqs=1, tp=8), vllm().memory
-    kept = index_workspace_bytes(one, memory, version_key("0.26"))
-    routed = 8192 * 8 * (3 * 256 + 6144) * 2
-    assert kept > routed
-    assert forward_bytes(one, None) - forward_bytes(one, None, kept_bytes=kept) == pytest.approx(
-        routed, rel=0.2
-    )
+def test_a_workspace_of_experts_stays_from_0_14_on() -> None:
+    def workspace(version: str, model: str = "minimax-m2.5", tokens: int = 8192) -> int:
+        demand = MemoryDemand(
+            spec=load_spec(model), gpu=load_gpu("b300-sxm"), tp=4, version=version,
+            precision=precision(quantization="fp8"), gpu_memory_utilization=0.9,
+            max_num_batched_tokens=tokens, max_num_seqs=256,
+        )  # fmt: skip
+        return memory_ledger(demand).workspace_bytes
+
+    each = 8 * (3072 + 384) * 2
+    assert workspace("0.13") == 0
+    assert workspace("0.14") == workspace("0.27") == 8192 * each
+    assert workspace("0.14", tokens=32768) == 16384 * each
+    assert workspace("0.18", tokens=32768) == 32768 * each
+    # Experts of GLM-5 take the room of its index in their turn.
+    assert workspace("0.30", "glm-5.1") == 40 * 202_752 * 132
 
 
 def test_a_pool_of_glm_5_is_what_a_server_said() -> None:

@@ -63,6 +63,8 @@ def print_differences(plan: Plan, differences: Records, to: "Console") -> None:
 
 LEAST_PLAIN = 1e-4
 """Smaller numbers would have an exponent, beside a difference that has none."""
+MOST_DIGITS = 6
+"""Significant digits of a difference: what is more exact is no more than noise in the last bits."""
 
 
 def text_of(row: Mapping[str, Any]) -> str:
@@ -81,6 +83,9 @@ def text_of(row: Mapping[str, Any]) -> str:
         return "0"
     half = (high - low) / 2
     decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
+    if value and half < 10.0**-MOST_DIGITS * abs(value):
+        digits = MOST_DIGITS - 1 - math.floor(math.log10(abs(value)))
+        return f"{value:+,.{max(0, digits)}f} ±0{star}"
     if is_share(row["metric"]) and max(-low, high) >= factor:
         return f"{value:+,.{decimals}f} ({low:+,.{decimals}f} to {high:+,.{decimals}f}){star}"
     width = significant(half, 2) if half >= LEAST_PLAIN else f"{half:.{decimals}f}"

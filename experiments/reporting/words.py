@@ -144,6 +144,7 @@ def _notes_of(study: Study) -> list[str]:
         *price_notes(study),
         *model_notes(study),
         *length_notes(study),
+        *rejection_notes(study),
         *cache_notes(study),
         *cost_notes(study),
     ]
@@ -258,6 +259,22 @@ def length_notes(study: Study) -> list[str]:
         f"max_model_len is {engine.max_model_len}, as a request of {spec.max_model_len} tokens, "
         f"the longest of {spec.name}, does not fit into the KV cache: vLLM refuses to start until "
         "--max-model-len says so"
+    ]
+
+
+def rejection_notes(study: Study) -> list[str]:
+    """Say that no request can be served, where the shortest is too long already."""
+    lengths, most = study.workload.lengths, settled(study).engine.max_model_len
+    if lengths is None or lengths.trace is not None or study.workload.sessions is not None:
+        return []
+    least = sum(
+        getattr(law, "value", getattr(law, "min", 1)) for law in (lengths.prompt, lengths.output)
+    )
+    if most is None or least <= most:
+        return []
+    return [
+        f"every request is rejected: it has at least {least:,} tokens, prompt and answer together, "
+        f"expected at most max_model_len = {most:,}"
     ]
 
 

@@ -75,6 +75,13 @@ def test_no_difference_of_shares_is_beyond_100_points() -> None:
     assert math.isnan(of_shares(sectioned(0.5, [0.5])).low)
 
 
+def test_what_differs_in_the_last_bits_is_no_digits() -> None:
+    """A point whose seeds all change by the same, but for rounding."""
+    row = {"metric": "tpot_p99_s", "starred": True, "difference": -1.052e-3}
+    ends = {"difference_lo": -1.052e-3 - 4e-15, "difference_hi": -1.052e-3 + 4e-15}
+    assert text_of(row | ends) == "-1.05200 ±0*"
+
+
 def test_unpaired_samples_are_welch_s() -> None:
     before, after = [1.0, 2.0, 3.5], [4.0, 4.5, 7.0, 5.0]
     found, expected = welch(before, after), stats.ttest_ind(after, before, equal_var=False)

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_files import write_study
+from study_files import SMALL, write_study
 
 from experiments.reporting.notes import SATURATED_NOTE, point_notes
 from experiments.reporting.support import RESTS_ON, TOO_SHORT
+from experiments.reporting.words import calibration_notes
 from experiments.study.document import read_raw
 from experiments.study.points import Plan, prepare
 from sim.measuring.caveats import EXTRAPOLATED
@@ -64,3 +65,19 @@ def test_the_worst_point_speaks_for_all(
     worst = caveat.format(2)
     assert notes(plan, first, second) == [f"point 2: {worst} (points 1, 2, this one most)"]
     assert notes(plan, second) == [worst]
+
+
+@pytest.mark.parametrize(
+    ("output", "told"), [("{distribution: uniform, min: 2040, max: 2045}", True), ("1900", False)]
+)
+def test_requests_that_are_all_too_long_are_told_before_anything_runs(
+    tmp_path: Path, output: str, told: bool
+) -> None:
+    text = SMALL.replace("output: {distribution: uniform, min: 2, max: 30}", f"output: {output}")
+    assert text != SMALL
+    plan = prepare(read_raw(write_study(tmp_path, text)))
+    found = [note for note in calibration_notes(plan) if "every request is rejected" in note]
+    assert [note.partition(": ")[2] for note in found] == [
+        "it has at least 2,050 tokens, prompt and answer together, expected at most "
+        "max_model_len = 2,048"
+    ] * told

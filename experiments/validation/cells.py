@@ -69,6 +69,13 @@ _COUNTED = re.compile(
 )
 """How many there are, before or behind the name: ``8x H100``, ``8 H100``, ``H100 x 8``, ``H100x8``;
 not the X of ``RTX 4090``."""
+_COUNT_BEHIND = re.compile(
+    r"[(\[{]\s*(?:[x×*]\s*(\d{1,3})|(\d{1,3})\s*(?:[x×*]|gpus?))\s*[)\]}]", re.IGNORECASE
+)
+"""The same as a remark: ``H100 (x4)``, ``H100 (4 GPUs)``."""
+_NO_SLICE = re.compile(
+    r"[(\[{]\s*mig\W*(?:mode\W*)?(?:is\W*)?(?:disabled|off|no)\W*[)\]}]", re.IGNORECASE
+)
 _SERVER = re.compile(r"\b(?:dgx|hgx)[\s-]+", re.IGNORECASE)
 """NVIDIA's names of servers with eight of the GPU that is named behind."""
 _MEMORY = re.compile(r"(?<![a-z\d])(\d+)\s*gi?b?\b", re.IGNORECASE)
@@ -142,6 +149,7 @@ def gpu_name(text: str) -> str:
     Remarks that tell GPUs apart stay: ``H100 (PCIe)`` is another GPU than ``H100``, and so is a
     slice of one.
     """
+    text = _NO_SLICE.sub("", text).strip()
     kept = [word for remark in _REMARK.findall(text) for word in _VARIANT.findall(remark.lower())]
     bare = _SERVER.sub("", _COUNTED.sub("", _COUNTED.sub("", _without_remarks(text))))
     return " ".join(_MEMORY.sub(r"\1GB", " ".join([bare, *kept])).split()) or text
@@ -153,6 +161,7 @@ def gpu_count(text: str) -> str | None:
     None, too, of two numbers, of which one may be of nodes: ``2 x 8 H100``.
     """
     counts = [re.sub(r"\D", "", found) for found in _COUNTED.findall(_without_remarks(text))]
+    counts += [before or behind for before, behind in _COUNT_BEHIND.findall(text)]
     rest = _COUNTED.sub("", _without_remarks(text))
     return counts[0] if len(counts) == 1 and not _COUNTED.search(rest) else None
 

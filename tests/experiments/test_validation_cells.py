@@ -274,7 +274,17 @@ def test_switches(text: str, on: bool | None) -> None:
 
 @pytest.mark.parametrize(
     ("gpu", "tp"),
-    [("8xH100", 8), ("4 x A100-80GB-SXM (NVLink)", 4), ("H100 x2", 2), ("H200*8", 8), ("H100", 1)],
+    [
+        ("8xH100", 8),
+        ("4 x A100-80GB-SXM (NVLink)", 4),
+        ("H100 x2", 2),
+        ("H200*8", 8),
+        ("H100", 1),
+        ("H100 (x4)", 4),
+        ("A100-80GB-SXM (2 GPUs)", 2),
+        ("H100 [8x]", 8),
+        ("H100 (MIG disabled)", 1),
+    ],
 )
 def test_a_count_beside_the_name_is_the_gpus_of_the_row(gpu: str, tp: int) -> None:
     setup = setup_of(row_of(run("a", gpu=gpu, tp="", n_gpus="")), 1000)

@@ -9,7 +9,7 @@ wrote.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ DESCRIBED = (
     "api_server_count", "speculative", "lora", "mode", "sampling", "dataset", "tier", "notes",
 )  # fmt: skip
 """Columns that a result may carry as metadata, or a sweep's settings of its server."""
+OF_SWEEP = {"model_id", "duration", "completed", "total_input_tokens", "total_output_tokens"}
+"""Columns by which a table of results is told."""
 WARM_UP = -1
 """Number of such a run of ``vllm bench sweep serve``."""
 OF_VLLM_BENCH = re.compile(
@@ -99,6 +101,34 @@ def cells_of_result(path: Path, name: str | None = None) -> list[Cells]:
         return [_written(row) for (row,) in rows]
     except NotAResultError as error:
         raise type(error)(f"{path.name}: {error}") from None
+
+
+def is_sweep_table(header: Sequence[str]) -> bool:
+    """Tell whether a table is one of results: ``summary.csv`` of ``vllm bench sweep serve``."""
+    return {*header} >= OF_SWEEP
+
+
+def cells_of_sweep(lines: Sequence[Cells], run_id: str) -> list[Cells]:
+    """Return the rows of such a table.
+
+    Raises:
+        BrokenResultError: a value that means nothing.
+    """
+    results = [{key: _value(text) for key, text in line.items() if key} for line in lines]
+    rows = (_vllm_bench(one, None, f"{run_id}-{place}") for place, one in enumerate(results))
+    return [_written(row) for row in rows]
+
+
+def _value(text: str) -> float | str | None:
+    """A cell as JSON would have it; an integer where it is one."""
+    bare = text.strip()
+    if bare.lower() in ("", "nan", "none"):
+        return None
+    try:
+        value = float(bare)
+    except ValueError:
+        return bare
+    return int(value) if value.is_integer() else value
 
 
 def _read(path: Path) -> list[Any]:

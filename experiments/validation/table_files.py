@@ -12,7 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments.study.errors import StudyError
-from experiments.validation.client_results import cells_of_result
+from experiments.validation.client_results import (
+    cells_of_result,
+    cells_of_sweep,
+    is_sweep_table,
+)
 from experiments.validation.columns import OF_ACTIVATIONS, named
 from experiments.validation.result_values import BrokenResultError, NotAResultError
 from model.dataclass import dataclass
@@ -70,6 +74,8 @@ def read_lines(path: Path, known: Sequence[str]) -> Lines:
         if end in (".json", ".jsonl"):
             return _columns(cells_of_result(path), known)
         header, lines = _of_parquet(path) if _is_parquet(path) else _of_csv(path)
+        if is_sweep_table(header):
+            return _columns(cells_of_sweep(lines, path.stem), known)
     except (TextFileError, NotAResultError, csv.Error) as error:
         raise StudyError.of(f"cannot read the runs: {error}", str(path)) from None
     try:

@@ -258,6 +258,22 @@ def test_a_sweep_says_what_served(tmp_path: Path) -> None:
         read_table(folder / "warmup.json", {"gpu": "h100"})
 
 
+def test_a_sweeps_table_is_its_results(tmp_path: Path) -> None:
+    """``summary.csv``, as pandas writes it: an index, ``inf`` and empty cells."""
+    runs = [
+        swept(0, tensor_parallel_size=2, enable_prefix_caching=False) | {"failed": 0},
+        swept(1, tensor_parallel_size=4) | {"request_rate": float("inf"), "max_concurrency": 8},
+    ]
+    pd.DataFrame.from_records(runs).to_csv(tmp_path / "summary.csv")
+    table = read_table(tmp_path / "summary.csv", {"gpu": "h100"})
+    first, second = (run.base for run in table.runs)
+    assert (first.tp, first.request_rate_rps, first.prefix_caching) == (2, 2.0, "False")
+    assert (first.isl_mean, first.osl_mean, first.n_requests) == (200.0, 10.0, 4)
+    assert (second.tp, second.closed_loop, second.max_concurrency) == (4, True, 8)
+    assert first.measured["ttft_mean_ms"] == 30.0
+    assert table.unread == ()
+
+
 def test_metadata_have_many_names(tmp_path: Path) -> None:
     """Of a key that means nothing is told; two that do not agree are refused."""
     said = {"vllm_version": "0.15.1", "GPU": "H100", "tp_size": "4", "region": "west"}

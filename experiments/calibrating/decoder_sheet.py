@@ -39,7 +39,10 @@ def answer(rows: Sequence[Row]) -> Answer:
 
 
 def cards(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Return the errors of the figures that studies are about, over all settings."""
+    """Return how large errors of the figures are that studies are about, over all settings.
+
+    Without their signs: too much at one load and too little at another are no small error.
+    """
     found = []
     for metric in ("ttft_p95_s", "tpot_p95_s", "e2e_p50_s", "output_tokens_per_s"):
         errors = [row["error"] for row in rows if row["metric"] == metric]
@@ -49,7 +52,8 @@ def cards(rows: Sequence[Row]) -> list[dict[str, str]]:
             found.append(
                 card(
                     short_name(metric),
-                    f"{100 * median(errors):+.1f}%", f"furthest off {100 * worst:+.1f}%",
+                    f"{100 * median(map(abs, errors)):.1f}%",
+                    f"median error; furthest off {100 * worst:+.1f}%",
                 )
             )  # fmt: skip
     return found
@@ -58,11 +62,13 @@ def cards(rows: Sequence[Row]) -> list[dict[str, str]]:
 def sections(rows: Sequence[Row], distributions: Distributions) -> list[Section]:
     """Return errors by setting, distributions, and the table."""
     settings = list(dict.fromkeys(_setting(row) for row in rows))
+    most = max((abs(row["error"]) for row in rows if math.isfinite(row["error"])), default=0.0)
+    reach = 104 * most or 1.0  # the same for all, so that bars can be compared
     return [
         Section(
             "How far the simulation is off",
             "Filled: further than the real engine is from itself when it runs again. Hollow: not.",
-            figures=[_errors(setting, rows) for setting in settings],
+            figures=[_errors(setting, rows, reach) for setting in settings],
         ),
         *(
             Section(
@@ -83,7 +89,7 @@ def _name(row: Row) -> str:
     return short_name(str(row["metric"]))
 
 
-def _errors(setting: str, rows: Sequence[Row]) -> Figure:
+def _errors(setting: str, rows: Sequence[Row], reach: float) -> Figure:
     bars = [
         Bar(
             _name(row), 100 * row["error"], hollow=abs(row["error"]) <= abs(row["noise"]),
@@ -93,7 +99,8 @@ def _errors(setting: str, rows: Sequence[Row]) -> Figure:
         for row in rows
         if _setting(row) == setting and math.isfinite(row["error"])
     ]  # fmt: skip
-    return Figure("bars", setting, Axis(f"{setting}: error, %", unit="%"), bars, base=0.0)
+    axis = Axis(f"{setting}: error, %", unit="%", domain=(-reach, reach))
+    return Figure("bars", setting, axis, bars, base=0.0)
 
 
 def _distribution(latency: str, runs: Mapping[str, Sequence[float]]) -> Figure:

@@ -17,14 +17,15 @@ MOST_MARKS = 64
 
 
 def answer(rows: Sequence[Row]) -> Answer:
-    """Say what the cache saves at most, and how far that was foreseen."""
+    """Say what the cache saves at most, and how near the predictions are."""
     best = max(rows, key=lambda row: row["speed_up"])
     errors = [abs(row[f"{kind}_error"]) for row in rows for kind in ("cached", "uncached")]
     return Answer(
-        f"The KV cache makes {best['output_tokens']:.0f} tokens after {best['prompt_tokens']:.0f} "
-        f"come {best['speed_up']:.3g} times as fast; {best['speed_up_predicted']:.3g} times were "
-        "predicted.",
-        more=f"Half of the predicted latencies are within {100 * median(errors):.2g}%.",
+        f"With the KV cache {best['output_tokens']:,.0f} tokens after a prompt of "
+        f"{best['prompt_tokens']:,.0f} come {significant(best['speed_up'])} times as fast; "
+        f"{significant(best['speed_up_predicted'])} times was predicted.",
+        more=f"Half of the predicted latencies are within {significant(100 * median(errors), 2)}% "
+        "of the measured ones.",
         about="With the cache latency grows in proportion to the tokens generated, without it with "
         "their square.",
     )
@@ -35,8 +36,8 @@ def cards(rows: Sequence[Row]) -> list[dict[str, str]]:
     longest = max(row["output_tokens"] for row in rows)
     return [
         card(
-            f"prompt of {row['prompt_tokens']:.0f} tokens", f"{significant(row['speed_up'])} x",
-            f"predicted {significant(row['speed_up_predicted'])} x, after {longest:.0f} tokens",
+            f"prompt of {row['prompt_tokens']:,.0f} tokens", f"{significant(row['speed_up'])} x",
+            f"predicted {significant(row['speed_up_predicted'])} x, after {longest:,.0f} tokens",
         )
         for row in rows
         if row["output_tokens"] == longest
@@ -61,8 +62,8 @@ def sections(rows: Sequence[Row], lines: Lines) -> list[Section]:
 def _latency(title: str, kind: str, lines: Lines) -> Figure:
     rows = [
         Series(
-            f"{prompt} tokens{', predicted' if place else ''}", _thinned(found[name]), look=number,
-            dash=place,
+            f"prompt of {prompt:,}{', predicted' if place else ''}", _thinned(found[name]),
+            look=number, dash=place,
         )
         for number, (prompt, found) in enumerate(lines.items())
         for place, name in enumerate((kind, f"{kind}_predicted"))
@@ -74,8 +75,10 @@ def _latency(title: str, kind: str, lines: Lines) -> Figure:
 
 
 def _thinned(seconds: Sequence[float]) -> list[tuple[float, float]]:
+    """Every so many tokens, and the last one, whose latency the table has."""
     every = -(-len(seconds) // MOST_MARKS)
-    return [(float(place + 1), float(seconds[place])) for place in range(0, len(seconds), every)]
+    places = sorted({*range(0, len(seconds), every), len(seconds) - 1})
+    return [(float(place + 1), float(seconds[place])) for place in places]
 
 
 def _table(rows: Sequence[Row]) -> Table:

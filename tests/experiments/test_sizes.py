@@ -23,7 +23,7 @@ SETTINGS = {
         ["requests arrive before duration_s(=1e+10)", "a shorter time"],
     ),
     "seeds": ("seeds=1000000000", ["seeds = 1000000000", "100000"]),
-    "runs": ("seeds=90000", ["seeds = 90000: 2 points x 90000 seeds are 180,000 runs", "100,000"]),
+    "runs": ("seeds=90000", ["seeds = 90000: 2 points x 90,000 seeds are 180,000 runs", "100,000"]),
     "draws": ("calibration_draws=1000000", ["calibration_draws = 1000000", "10000"]),
     "replicas": ("cluster.replicas=1000000000", ["replicas = 1000000000", "100000"]),
     "seed of 64 bits": ("seed=18446744073709551616", ["18446744073709551616 is too large"]),

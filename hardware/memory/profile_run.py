@@ -7,7 +7,9 @@ Formulas are those of vLLM's layers and of torch's sort; docs/memory.md compares
 
 from hardware.engines.table import Memory, Sampler, served_by
 from hardware.engines.versions import Version
+from model.caches import INDEX
 from model.dataclass import dataclass
+from model.mixers.compressed import CompressedAttention
 from model.mixers.latent import LatentAttention
 from model.mixers.mixer import Mixer
 from model.precision import Precision
@@ -163,15 +165,18 @@ def latent_context_numbers(run: ProfileRun, mixer: Mixer) -> int:
 def index_workspace_bytes(run: ProfileRun, memory: Memory, version: Version) -> int:
     """Return the bytes that are kept for keys of an index which prompts gather; 0 without one.
 
-    Many of the longest requests (``IndexWorkspace``), 132 bytes a token for DeepSeek-V3.2 and
-    GLM-5. Experts take the same buffer in their turn, where theirs stays as well.
+    Many of the longest requests (``IndexWorkspace``): 132 bytes a token for DeepSeek-V3.2 and
+    GLM-5, 33 for DeepSeek-V4, four of whose tokens share an entry. Experts take the same buffer in
+    their turn, where theirs stays as well.
     """
-    each = 0
-    for kind in run.spec.layers:
-        if isinstance(kind.mixer, LatentAttention) and kind.mixer.index is not None:
-            each = max(each, kind.mixer.index.cache.fp8_entry_bytes or 0)
     longest = run.max_model_len or run.spec.max_model_len
-    return each * memory.index_workspace.at(version).tokens(longest)
+    tokens, most = memory.index_workspace.at(version).tokens(longest), 0
+    for kind in run.spec.layers:
+        if isinstance(kind.mixer, LatentAttention | CompressedAttention):
+            for cache in kind.mixer.caches:
+                if cache.kind == INDEX:
+                    most = max(most, tokens // cache.every * (cache.fp8_entry_bytes or 0))
+    return most
 
 
 def expert_workspace_bytes(run: ProfileRun, chunk_tokens: int | None = None) -> int:

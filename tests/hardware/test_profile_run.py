@@ -217,6 +217,8 @@ def test_drafts_of_n_grams_keep_the_first_runner() -> None:
         ("deepseek-v3.2", "0.32", 4096, 40 * 4096),
         ("glm-5.1", "0.33", 0, 40 * 202_752),
         ("glm-5.2", "0.33", 0, 16 * 1_048_576),
+        ("deepseek-v4-flash", "0.25", 0, 40 * 1_048_576 // 4),
+        ("minimax-m3", "0.33", 0, 0),
         ("deepseek-v3", "0.33", 0, 0),
     ],
 )

@@ -14,9 +14,9 @@ from hardware.memory.profile_run import (
     ProfileRun,
     activation_peak,
     cold_compile_bytes,
-    expert_workspace_bytes,
     index_workspace_bytes,
     is_second,
+    workspace_bytes,
 )
 from hardware.memory.runtime import graph_bytes, non_torch_bytes, startup_bytes
 from hardware.memory.stages import of_all_stages
@@ -106,11 +106,8 @@ class MemoryDemand:
         encoders = int(encoder_bytes(stage.spec, self.precision, self.tp)) if stage.embeds else 0
         rotary = int(rotary_table_bytes(stage.spec, self.precision))
         activations = activation_peak(run, rules, version)
-        stays = rules.expert_workspace_stays.at(version)
-        workspace = indexed = index_workspace_bytes(run, rules, version)
-        if stays:
-            chunk_tokens = rules.expert_chunk_tokens.at(version)
-            workspace = max(workspace, expert_workspace_bytes(run, chunk_tokens))
+        workspace = workspace_bytes(run, rules, version)
+        indexed = index_workspace_bytes(run, rules, version)
         gpus = self.tp * self.dp * self.pp
         non_torch = non_torch_bytes(table, version, gpu, gpus) + self.exchange_bytes
         graphs = graph_bytes(

@@ -69,8 +69,9 @@ def activation_peak(run: ProfileRun, memory: Memory, version: Version) -> Peak:
     stays = memory.expert_workspace_stays.at(version)
     forward = forward_bytes(run, None if stays else memory.expert_chunk_tokens.at(version), stays)
     received, outputs, images = received_bytes(run), *image_bytes(run)
-    if images > max(sampler, forward) + outputs:
-        return Peak(images + received, "largest step: an image of the greatest size")
+    kept = workspace_bytes(run, memory, version)
+    if images > max(sampler, forward) + outputs + kept:  # it comes before what is kept is there
+        return Peak(images + received - kept, "largest step: an image of the greatest size")
     received += outputs
     if sampler > forward:
         return Peak(sampler + received, f"largest step: sampling {rows} rows")
@@ -160,6 +161,15 @@ def latent_context_numbers(run: ProfileRun, mixer: Mixer) -> int:
     longest = run.max_model_len or run.spec.max_model_len
     tokens = min(max(8 * longest, 4 * run.max_seqs * run.block_tokens), MOST_CONTEXT_TOKENS)
     return tokens * (mixer.num_heads // run.tp) * (mixer.qk_nope_head_dim + mixer.v_head_dim)
+
+
+def workspace_bytes(run: ProfileRun, memory: Memory, version: Version) -> int:
+    """Return the bytes of the buffer that experts and an index share, which stays between steps."""
+    kept = index_workspace_bytes(run, memory, version)
+    if memory.expert_workspace_stays.at(version):
+        chunk_tokens = memory.expert_chunk_tokens.at(version)
+        kept = max(kept, expert_workspace_bytes(run, chunk_tokens))
+    return kept
 
 
 def index_workspace_bytes(run: ProfileRun, memory: Memory, version: Version) -> int:

@@ -229,17 +229,33 @@ def _said_beside(result: Mapping[str, Any]) -> Row:
     """
     row: Row = {}
     for key, value in result.items():
-        column = meaning(key, DESCRIBED)
+        column, part = _column_of(key)
         asked = column is not None and column not in DESCRIBED
         if asked or value is None or OF_VLLM_BENCH.fullmatch(key):
             continue
         column = column or key
+        if part:
+            before = f"{row[column]}, " if column in row else ""
+            row[column] = f"{before}{part} = {show(value)}"
+            continue
         if column in row and str(row[column]) != str(value):
             raise BrokenResultError(
                 f"{key} = {show(value)}, and {column} = {show(row[column])} beside it: expected one"
             )
         row[column] = value
     return row
+
+
+def _column_of(key: str) -> tuple[str | None, str]:
+    """The column of a key, and which part of it: ``speculative_config.method`` is one of drafts.
+
+    ``compilation_config.cudagraph_mode`` is a column itself.
+    """
+    whole, _, last = key.rpartition(".")
+    above = meaning(whole, ())
+    if above in DESCRIBED:
+        return above, last
+    return meaning(key, DESCRIBED) or (last if last in DESCRIBED else None), ""
 
 
 def _arrivals(result: Mapping[str, Any], *, replayed: bool) -> Row:

@@ -240,7 +240,7 @@ def test_a_sweep_says_what_served(tmp_path: Path) -> None:
     """Runs count once, warm-ups and failures not at all, and no setting is lost."""
     folder = tmp_path / "sweep" / "SERVE--tp=2"
     settings = {"tensor_parallel_size": 2, "max-num-seqs": 64, "enable_prefix_caching": False}
-    unknown = {"compilation_config.cudagraph_mode": "FULL", "random_input_len": 200}
+    unknown = {"compilation_config.level": 3, "random_input_len": 200}
     runs = [swept(0, **settings, **unknown), swept(1, **settings)]
     for number, run in enumerate(runs):
         write(folder / f"run={number}.json", run)
@@ -251,11 +251,25 @@ def test_a_sweep_says_what_served(tmp_path: Path) -> None:
     rows = [run.base for run in table.runs]
     assert [row.run_id for row in rows] == ["SERVE--tp=2/run=0", "SERVE--tp=2/run=1"]
     assert {(row.tp, row.max_num_seqs, row.prefix_caching) for row in rows} == {(2, 64, "False")}
-    assert table.unread == ("compilation_config.cudagraph_mode",)
+    assert table.unread == ("compilation_config.level",)
     alone = read_table(folder / "summary.json", {"gpu": "h100"})
     assert [run.base.tp for run in alone.runs] == [2, 2]
     with pytest.raises(StudyError, match="a sweep's warm-up"):
         read_table(folder / "warmup.json", {"gpu": "h100"})
+
+
+def test_parts_of_a_sweeps_settings(tmp_path: Path) -> None:
+    """Of what stands below a setting counts what is ours; drafts are not passed over."""
+    mode = {"compilation_config.cudagraph_mode": "FULL_DECODE_ONLY"}
+    path = write(tmp_path / "a.json", swept(0, **mode))
+    assert read_table(path, {"gpu": "h100"}).runs[0].base.cudagraph_mode == "FULL_DECODE_ONLY"
+    drafts = {"speculative_config.method": "eagle", "speculative_config.model": "x/y"}
+    table = read_table(write(tmp_path / "b.json", swept(0, **drafts)), {"gpu": "h100"})
+    (skipped,) = plan(table).skipped
+    assert (
+        "speculative = 'method = eagle' is not described" in skipped.reason
+        or "eagle" in skipped.reason
+    )
 
 
 def test_a_sweeps_table_is_its_results(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_a_trace_of_steps_requests_and_blocks(
 ) -> None:
     path, out = write_study(tmp_path), tmp_path / "trace.json"
     assert main([str(path), "--point", "2", "--to", "100", "--out", str(out)]) == 0
-    assert f"are in {out}" in capsys.readouterr().err
+    assert f"{out} holds " in capsys.readouterr().err
     trace = json.loads(out.read_text())
     assert trace["otherData"]["about"] == "point 2 (engine.max_num_seqs=4), seed 0"
     events = trace["traceEvents"]

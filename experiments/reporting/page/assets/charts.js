@@ -12,8 +12,7 @@ const charts = (() => {
 
   function number(value, digits) {
     // For people: so many significant digits, thousands apart.
-    if (value === null || value === undefined || Number.isNaN(value)) return "–";
-    if (value === 0) return "0";
+    if (value == null || Number.isNaN(value)) return "–";
     const rounded = Number(value.toPrecision(digits || 4));
     return Math.abs(rounded) >= 1000 ? Math.round(rounded).toLocaleString("en-US")
       : String(rounded);
@@ -45,21 +44,15 @@ const charts = (() => {
     return `${write(value, digits)} (${write(low, digits)}–${write(high, digits)})`;
   }
 
-  function svg(parent, name, attributes, text) {
-    const node = document.createElementNS(NS, name);
-    for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
-    if (text !== undefined) node.textContent = text;
-    parent.appendChild(node);
-    return node;
-  }
-
-  function html(parent, name, attributes, text) {
-    const node = document.createElement(name);
+  function dress(node, parent, attributes, text) {
     for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
     if (text !== undefined) node.textContent = text;
     if (parent) parent.appendChild(node);
     return node;
   }
+
+  const svg = (parent, name, ...rest) => dress(document.createElementNS(NS, name), parent, ...rest);
+  const html = (parent, name, ...rest) => dress(document.createElement(name), parent, ...rest);
 
   function broken(parent, text) {
     // A name that may be broken behind its underscores.

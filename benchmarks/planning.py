@@ -5,15 +5,15 @@
     python -m benchmarks.planning plan
 
 With ``--keep FOLDER`` a repetition that has ended is not measured again.
-CPU seconds are of one core and of everything: simulations, files, statistics. docs/planning.md has
-what came out.
+CPU seconds are of one core and of everything: simulations, files, statistics. Beside each a timeout
+of a bare SimPy process is measured, before and after: in proportion to it costs of machines can be
+compared. docs/statistics.md has what came out.
 """
 
 import argparse
 import math
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.beside import cost, timed
 from benchmarks.kept import Row, kept
 from experiments.cli.command import Parser, run_command, start, whole_number
 from experiments.planning.capacity.found import Highest
@@ -132,12 +133,15 @@ def _promises(study: Study) -> tuple[Promise, ...]:
 
 def rate_row(case: str, seed: int, fewest: int, half_width: float) -> Row:
     """Find a highest rate; return it with its interval, seeds and CPU seconds."""
-    began_s = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        found = searched(point(case, seed), Path(folder), fewest, half_width)
-    half = found.root.half_width if found.root else math.nan
-    return {"value": found.value, "low": found.low, "high": found.high, "half": half,
-            "seeds": found.seeds, "cpu_s": time.process_time() - began_s}  # fmt: skip
+
+    def measure() -> Row:
+        with tempfile.TemporaryDirectory() as folder:
+            found = searched(point(case, seed), Path(folder), fewest, half_width)
+        half = found.root.half_width if found.root else math.nan
+        return {"value": found.value, "low": found.low, "high": found.high, "half": half,
+                "seeds": found.seeds}  # fmt: skip
+
+    return timed(measure)
 
 
 def truth(case: str, told: float | None, keep: Path | None) -> Row:
@@ -189,7 +193,7 @@ def rate(case: str, repetitions: int, told: float | None, keep: Path | None) -> 
         f"{true['seeds']} seeds of {TRUE_REQUESTS:,}); {repetitions} repetitions: error (rms) "
         f"{100 * rmse:.2f}%, bias {100 * sum(errors) / repetitions:+.2f}%, more than 2% high "
         f"{sum(error > 0.02 for error in errors)}, interval covers {covered}, half-width "
-        f"{100 * mean('half'):.1f}%, {mean('seeds'):.0f} seeds, {mean('cpu_s'):.1f} CPU-s each"
+        f"{100 * mean('half'):.1f}%, {mean('seeds'):.0f} seeds; {cost(rows)}"
     )
 
 
@@ -214,21 +218,22 @@ def replicas(case: str, repetitions: int, rates: Sequence[float], keep: Path | N
             told.append(f"{count} miss {100 * missed:.2f}% in long runs ({counted})")
         answers = Counter(row["replicas"] for row in rows)
         counts = ", ".join(f"{count} in {times}" for count, times in sorted(answers.items()))
-        cpu_s = sum(row["cpu_s"] for row in rows) / repetitions
         print(
             f"replicas, case {case} at {load:g}/s, {repetitions} repetitions: {counts}; "
-            f"{'; '.join(told)}; {cpu_s:.1f} CPU-s each"
+            f"{'; '.join(told)}; {cost(rows)}"
         )
         sys.stdout.flush()
 
 
 def replicas_row(study: Study, capacity: float, seed: int) -> Row:
     """Find the smallest number of replicas; return it with the verdict on every number tried."""
-    began_s = time.process_time()
-    found = _smallest(study.model_copy(update={"seed": seed}), capacity)
-    verdicts = {str(count): probe.verdict.value for count, probe in found.probes.items()}
-    return {"replicas": found.replicas, "verdicts": verdicts,
-            "cpu_s": time.process_time() - began_s}  # fmt: skip
+
+    def measure() -> Row:
+        found = _smallest(study.model_copy(update={"seed": seed}), capacity)
+        verdicts = {str(count): probe.verdict.value for count, probe in found.probes.items()}
+        return {"replicas": found.replicas, "verdicts": verdicts}
+
+    return timed(measure)
 
 
 def missed_row(study: Study, replicas: int) -> Row:
@@ -263,8 +268,7 @@ def plan(repetitions: int, runners_up: int, keep: Path | None) -> None:
     """Print the answers of sixty candidates under steady traffic."""
     for repetition in range(repetitions):
         row = kept(keep, f"plan_{repetition}", plan_row, 1000 * repetition, runners_up)
-        print(f"plan, repetition {repetition}: {row['told']}; {row['runs']} runs, "
-              f"{row['cpu_s']:.1f} CPU-s")  # fmt: skip
+        print(f"plan, repetition {repetition}: {row['told']}; {row['runs']} runs; {cost([row])}")
         sys.stdout.flush()
 
 
@@ -285,17 +289,20 @@ def plan_row(seed: int, runners_up: int) -> Row:
         "candidates": GRID,
         "runners_up": runners_up,
     }
-    began_s = time.process_time()
-    read = read_plan(Loaded(raw, Document(label="sixty candidates")))
-    with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(Path(folder), Local(1), SearchProgress())
-        finder = Finder(read, trials, shared_by(1), SearchProgress(), look_around=False)
-        found = finder.run()
-    told = "; ".join(
-        f"{one.replicas} x {one.candidate.name} {one.usd_per_hour:.2f} USD/h"
-        for one in found.finalists
-    )
-    return {"told": told, "runs": trials.runs, "cpu_s": time.process_time() - began_s}
+
+    def measure() -> Row:
+        read = read_plan(Loaded(raw, Document(label="sixty candidates")))
+        with tempfile.TemporaryDirectory() as folder:
+            trials = Trials(Path(folder), Local(1), SearchProgress())
+            finder = Finder(read, trials, shared_by(1), SearchProgress(), look_around=False)
+            found = finder.run()
+        told = "; ".join(
+            f"{one.replicas} x {one.candidate.name} {one.usd_per_hour:.2f} USD/h"
+            for one in found.finalists
+        )
+        return {"told": told, "runs": trials.runs}
+
+    return timed(measure)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -36,6 +36,11 @@ PLAIN = 20.0
 """and decides where the odds of a miss are so many times what is allowed: 17% for 1%. Of so few
 requests one busy period makes 5% now and then, where 0.7% miss in the long run."""
 
+MOST_ALLOWED = 0.1
+"""Where no more than this may miss, a short run all of whose requests miss says so, whatever the
+load: it begins empty, so its mean is below that of a queue in its steady state, and a run like that
+would be ten times the mean."""
+
 
 class Probe(Protocol):
     """A test that asks for runs until it is over."""
@@ -148,6 +153,8 @@ class SteadyProbe:
     def _is_plain(self, first: Counts, promise: Promise) -> bool:
         """Whether the short run alone says that a promise is missed, by no ill luck."""
         share, allowed = first.against[promise.key] / max(first.measured, 1), promise.allowed
+        if _all_miss(first, promise):
+            return True
         effect = 1.0 if self._too_near else self._effect(promise, first)
         if not no_luck(share, first.measured, allowed, effect):
             return False
@@ -252,7 +259,8 @@ class SteadyProbe:
             self.first = Counts(self.promises)
             self.first.add(short)
             self.opening = {one.key: short.batches(one) for one in self.promises}
-            self.load = self.load_of(self.study)
+            if not any(_all_miss(self.first, one) for one in self.promises):
+                self.load = self.load_of(self.study)
             return
         for sample in samples:
             self.batches.append({one.key: sample.batches(one) for one in self.promises})
@@ -272,6 +280,11 @@ class SteadyProbe:
             self.study, self.earlier = longer, len(self.batches)
             self.batches, self.counts = [], Counts(self.promises)
             self.effects = {one.key: [] for one in self.promises}
+
+
+def _all_miss(first: Counts, promise: Promise) -> bool:
+    """Tell whether every request of a short run counts against a promise that hardly allows it."""
+    return promise.allowed <= MOST_ALLOWED and first.against[promise.key] == first.measured > 0
 
 
 def shorter(study: Study) -> Study:

@@ -139,6 +139,21 @@ def test_where_a_queue_grows_without_end_a_short_run_says_so() -> None:
         assert probe.gave_up is (verdict is Verdict.UNDECIDED)
 
 
+def test_what_all_requests_miss_needs_no_load_to_be_told() -> None:
+    asked: list[object] = []
+    every, none = np.ones(5000, dtype=bool), np.zeros(5000, dtype=bool)
+    for allowed, mask, verdict in (
+        (0.1, every, Verdict.MISSED),
+        (0.5, every, Verdict.MISSED),
+        (0.1, none, Verdict.UNDECIDED),
+    ):
+        promise = Promise("", allowed, ("ttft_s",))
+        probe = SteadyProbe(study(), "", (promise,), 0.95, load_of=asked.append)
+        probe.add([Sample(np.arange(5000.0), {"": mask}, {"ttft_s": mask})])
+        assert probe.verdict is verdict
+    assert len(asked) == 2
+
+
 def _known(load: Load, _: object) -> Load:
     return load
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli.command import Parser, called, fail, run_command, whole_number
+from experiments.cli.command import Parser, between, called, fail, run_command, whole_number
 from model.counts import count_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("study", metavar="STUDY", help="a YAML file, or a bundled study")
     parser.add_argument("--point", type=whole_number, default=1, metavar="N", help="default: 1")
-    parser.add_argument("--seed", type=int, metavar="N", help="default: the first of the study")
+    parser.add_argument(
+        "--seed", type=between(0, 2**62), metavar="N", help="default: the first of the study"
+    )
     parser.add_argument(
         "--from", type=_time, default=0.0, dest="start_s", metavar="S",
         help="begin at this simulated time, seconds (default: 0)",

@@ -95,6 +95,7 @@ def _locked(work: Path, out: str) -> int:
                 return lock
             os.close(lock)
         if time.monotonic() > last_s:
+            work.mkdir(parents=True, exist_ok=True)  # says why, where it cannot be made at all
             raise StudyError.of(f"--out {out} is being written by another run; wait for it")
         time.sleep(0.02)
 

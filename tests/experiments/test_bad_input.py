@@ -216,6 +216,15 @@ def test_bad_command(
         assert words in message
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc here")
+def test_output_where_nothing_can_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even a folder that was not there a moment ago: no other run is to blame for that."""
+    message = refused(capsys, tmp_path, write_study(tmp_path), "--out", "/proc/headroom")
+    assert "--out /proc/headroom cannot be written: No such file or directory" in message
+
+
 def test_output_without_permission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

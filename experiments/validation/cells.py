@@ -30,7 +30,8 @@ SIZES = ("tp", "pp", "ep", "dp_replicas", "data_parallel_size", "n_gpus")
 """Columns of group sizes, in which 0 or ``off`` says that there is no such group."""
 
 UNITS: tuple[tuple[str, dict[str, float]], ...] = (
-    (r".*_ms", {"ms": 1.0, "s": 1e3, "sec": 1e3, "us": 1e-3, "µs": 1e-3}),
+    (r".*_ms", {"ms": 1.0, "msec": 1.0, "s": 1e3, "sec": 1e3, "us": 1e-3, "\u00b5s": 1e-3,
+                "\u03bcs": 1e-3}),
     (r"request_rate_rps|req_s", {"rps": 1.0, "req/s": 1.0, "reqs/s": 1.0, "requests/s": 1.0,
                                  "qps": 1.0, "/s": 1.0, "rpm": 1 / 60, "req/min": 1 / 60}),
     (r"out_tok_s", {"tok/s": 1.0, "tokens/s": 1.0, "t/s": 1.0}),
@@ -61,6 +62,9 @@ _ON = re.compile(r"(--enable-[\w-]+|on|true|yes|enabled?|with|1)\b")
 _REMARK = re.compile(r"\s*[(\[{]([^)\]}]*)[)\]}]")
 _NUMBERLESS = re.compile(r"(?<=\S)\s*\((?:(?!(?<!\w)\d)[^()])*\)$")
 """A remark behind a number that holds no other: ``256 (v1 default)``, but not ``2 (or 4)``."""
+_P50 = {"median": "p50"}
+_OF_ANOTHER = re.compile(r"\((p\d+|median|max(?:imum)?|min(?:imum)?|best)\)$")
+"""A remark that tells which statistic a latency is."""
 _VARIANT = re.compile(r"pcie|sxm\d?|\bnvl\b|mig|\d+g\.\d+gb|\d+\s*gi?b|max-?q|super|ti\b")
 """Words in a remark that make another GPU of it."""
 _COUNTED = re.compile(
@@ -93,6 +97,9 @@ def number(column: str, text: str) -> str:
     unit that the column's quantity does not have leaves the text as it is, and so does a comma that
     separates no thousands. A remark in brackets behind it is left out unless it has a number, too.
     """
+    other = _OF_ANOTHER.search(text.strip().lower())
+    if other and column.endswith("_ms") and _P50.get(other[1], other[1]) not in column:
+        return text
     found = _CELL.fullmatch(_NUMBERLESS.sub("", text.strip().lower()))
     if found is None:
         return text

@@ -142,7 +142,9 @@ def meaning(header: str, known: Iterable[str]) -> str | None:
 
 
 def _words(header: str) -> str:
-    return "_".join(re.findall(r"[a-z0-9]+", header.lower()))
+    """A header's words, joined; the sign of micro is a u, and other letters are part of a word."""
+    plain = re.sub("[\u00b5\u03bc]", "u", header.lower())
+    return "_".join(re.findall(r"[^\W_]+", plain))
 
 
 def _meant(header: str, known: Iterable[str]) -> tuple[str, str] | None:

@@ -37,6 +37,29 @@ def test_a_column_has_many_names(header: str, ours: str) -> None:
     assert named([header], COLUMNS) == {header: (ours, "")}
 
 
+@pytest.mark.parametrize("micro", ["\u00b5", "\u03bc", "u"])
+def test_the_sign_of_micro(micro: str, tmp_path: Path) -> None:
+    """Without it what is left of the unit were seconds."""
+    row = row_of(
+        tmp_path / "runs.csv", f"model,gpu,mean TTFT ({micro}s)\nllama-3.1-8b,h100,45000\n"
+    )
+    assert row.measured == {"ttft_mean_ms": 45.0}
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("45 (mean)", 45.0), ("45000 \u03bcs", 45.0), ("45 (p50)", None), ("45 (median)", None)],
+)
+def test_a_remark_may_tell_another_statistic(
+    cell: str, value: float | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(f"model,gpu,ttft_mean_ms\nllama-3.1-8b,h100,{cell}\n", encoding="utf-8")
+    table = read_table(path)
+    assert [run.base.measured["ttft_mean_ms"] for run in table.runs] == ([value] if value else [])
+    assert len(table.unreadable) == (0 if value else 1)
+
+
 def test_a_unit_may_stand_before_the_statistic() -> None:
     """As LLMPerf writes it."""
     assert named(["inter_token_latency_s_mean"], COLUMNS) == {

@@ -11,6 +11,13 @@ LONG_PROMPT, MANY_RANKS = 4096, 8
 """Prompts and ranks whose large all-reduces take less in servers than NCCL takes alone."""
 
 
+_VLLM_ALONE = re.compile(
+    r"vllm|openai|server|serve|engine|nightly|latest|main|image|docker|\b(?:v[01]|rc|post|dev|cu)\b"
+    r"|v?\d+(?:\.\d+)+\w*|[\W_]+|\d+"
+)
+"""Words of an engine's cell that name nothing beside vLLM."""
+
+
 def refused(row: RunRow, *, drafted: bool) -> str | None:
     """Return why a row would be predicted as something else than was measured; None if not.
 
@@ -27,6 +34,8 @@ def not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
     """Return a note for each thing that a row is simulated without."""
     notes = []
     gpus = (row.tp or 1) * (row.data_parallel_size or 1)
+    if _VLLM_ALONE.sub("", row.engine.lower()):
+        notes.append(f"engine = {row.engine}: simulated as vLLM alone")
     if (row.ep or 1) > 1 and spec.num_experts and row.ep != gpus:
         notes.append(f"ep = {row.ep}: experts are dealt among the {gpus} GPUs of an engine instead")
     if row.cpu_offload is not None and switched_on(row.cpu_offload) is not False:

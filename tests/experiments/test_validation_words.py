@@ -262,3 +262,16 @@ def test_limits_of_a_gpu_are_told(gpu, limit):
     notes = setup_of(row_of(CELLS | {"gpu": gpu}), 600).notes
     told = [note for note in notes if "clocks of the datasheet" in note]
     assert told == ([f"{limit}: without it, at the clocks of the datasheet"] if limit else [])
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [
+        ("vLLM", False), ("vllm/vllm-openai:v0.15.1", False), ("vLLM (V1)", False),
+        ("vllm==0.10.2rc1", False), ("vLLM nightly", False), ("vLLM + LMCache", True),
+        ("llm-d(vllm)", True),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_the_engine_is_told(engine, told):
+    notes = setup_of(row_of(CELLS | {"engine": engine}), 600).notes
+    assert (f"engine = {engine}: simulated as vLLM alone" in notes) is told

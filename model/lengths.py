@@ -69,7 +69,11 @@ def rotary_table_rows(config: Config, positions: int) -> int:
 
 
 def rotary_share(config: Config, usual: float = DEFAULT_ROTARY_SHARE) -> float:
-    """Return the share of a head that is rotated (``partial_rotary_factor``)."""
+    """Return the share of a head that is rotated (``partial_rotary_factor``).
+
+    Raises:
+        ConfigError: it is no number above 0 and at most 1.
+    """
     nested = config.get("rope_parameters")
     share = config.get("partial_rotary_factor")
     if share is None and isinstance(nested, Mapping):

@@ -76,7 +76,16 @@ def shared_outboxes(api: ApiTime, replicas: int) -> list[SharedOutbox]:
 
 
 def take_seen(box: Outbox, segments: npt.NDArray[np.void], step_end_s: Floats) -> Floats:
-    """Return when steps are seen that leave a journal: all of some segments, its first ones."""
+    """Return when steps are seen that leave a journal: all of some segments, its first ones.
+
+    Args:
+        box: what the API has of the replica's answers; these steps leave it.
+        segments: shape (segments,).
+        step_end_s: shape (steps,), seconds.
+
+    Returns:
+        Shape (steps,), seconds of the same clock.
+    """
     streams, steps = segments["decodes"] + segments["joined"], segments["steps"]
     if isinstance(box, SharedOutbox):
         return _take_shared(box, streams, steps, step_end_s)
@@ -112,5 +121,11 @@ def _take_shared(box: SharedOutbox, streams: Ints, steps: Ints, step_end_s: Floa
 
 
 def seen_at(times_s: Floats, step_end_s: Floats, seen_s: Floats) -> Floats:
-    """Return when clients see what ended at ``times_s``: ends of some of these steps."""
+    """Return when clients see what ended at ``times_s``, shape (times,), seconds.
+
+    Args:
+        times_s: ends of some of these steps, shape (times,).
+        step_end_s: ends of all of them, shape (steps,), ascending.
+        seen_s: when these are seen, shape (steps,).
+    """
     return seen_s[np.searchsorted(step_end_s, times_s)]

@@ -243,7 +243,7 @@ class Diurnal(Process):
     pace = ("mean_rate_per_s", "period_s")
 
     def rate_per_s(self, times_s: Floats) -> Floats:
-        """Return the rate at each of ``times_s`` from the start, requests per second."""
+        """Return the rate at each of ``times_s`` from the start: its shape, requests per second."""
         swing = (self.peak_to_trough - 1) / (self.peak_to_trough + 1)
         rate: Floats = self.mean_rate_per_s * (1 + swing * np.cos(self._phase(times_s)))
         return rate
@@ -291,7 +291,7 @@ class ClosedLoop(Config):
         return self.think_law == "exponential" and self.think_s > 0
 
     def think_times_s(self, count: int, rng: np.random.Generator) -> Floats:
-        """Return ``count`` think times in seconds, one before each request."""
+        """Return think times in seconds, one before each request: shape (count,)."""
         return think_times_s(self.think_s, self.think_law, count, rng)
 
 

@@ -30,7 +30,7 @@ class Constant(Config):
     is_random: ClassVar[bool] = False
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
-        """Return ``count`` lengths in tokens; ``rng`` is not used."""
+        """Return lengths in tokens, shape (count,); ``rng`` is not used."""
         return np.full(count, self.value, dtype=np.int64)
 
 
@@ -55,7 +55,7 @@ class Uniform(Config):
         return self.min < self.max
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
-        """Return ``count`` lengths in tokens."""
+        """Return lengths in tokens, shape (count,)."""
         span = self.max - self.min + 1
         return self.min + np.floor(rng.random(count) * span).astype(np.int64)
 
@@ -96,7 +96,7 @@ class LogNormal(_Clipped):
     """Standard deviation over mean, before rounding and clipping."""
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
-        """Return ``count`` lengths in tokens."""
+        """Return lengths in tokens, shape (count,)."""
         sigma2 = math.log1p(self.cv**2)
         mu = math.log(self.mean) - sigma2 / 2
         with np.errstate(over="ignore"):  # infinity is clipped like any other long one
@@ -116,7 +116,7 @@ class Exponential(_Clipped):
     """Mean of the law before clipping: tokens, or of what is counted."""
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
-        """Return ``count`` lengths in tokens."""
+        """Return lengths in tokens, shape (count,)."""
         scale = -1 / math.log1p(-1 / self.mean)
         return self._clipped(1 + np.floor(scale * rng.standard_exponential(count)))
 
@@ -153,7 +153,7 @@ class Empirical(Config):
         )
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
-        """Return ``count`` lengths in tokens.
+        """Return lengths in tokens, shape (count,).
 
         Raises:
             TraceError: as ``values``.

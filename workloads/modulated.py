@@ -10,7 +10,7 @@ CHUNK = 4096
 
 
 def unit_times(count: int, rng: np.random.Generator) -> Floats:
-    """Arrival times of a Poisson process of rate one."""
+    """Return arrival times of a Poisson process of rate one: shape (count,), ascending."""
     return np.cumsum(rng.standard_exponential(count))
 
 
@@ -32,7 +32,20 @@ def inverted(unit: Floats, durations: Floats, rates: Floats) -> Floats:
 def modulated_times(
     count: int, rng: np.random.Generator, rates_per_s: tuple[float, ...], dwell_s: tuple[float, ...]
 ) -> Floats:
-    """Arrivals of a Markov-modulated Poisson process, stationary from time 0, in seconds."""
+    """Arrivals of a Markov-modulated Poisson process, stationary from time 0, in seconds.
+
+    Args:
+        count: how many.
+        rng: the stream of arrivals; that of the states is spawned from it.
+        rates_per_s: of each state.
+        dwell_s: mean time in each state, as many; all others are as likely to come after one.
+
+    Returns:
+        Shape (count,), ascending.
+
+    Raises:
+        ValueError: more changes of state than are simulated.
+    """
     unit = unit_times(count, rng)
     path = rng.spawn(1)[0]
     means, rate_of = np.array(dwell_s), np.array(rates_per_s)

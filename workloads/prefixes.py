@@ -37,7 +37,10 @@ class SharedPrefixes(Config):
     it."""
 
     def apply(self, prompt_tokens: Ints) -> tuple[Ints, Prefixes]:
-        """Return the prompts' lengths, repeated ones made equal, and what they share."""
+        """Return the prompts' lengths, repeated ones made equal, and what they share.
+
+        Both have a row for each of ``prompt_tokens``, shape (requests,).
+        """
         rows = np.arange(len(prompt_tokens), dtype=np.int64)
         shared = np.full(len(rows), self.shared_tokens, dtype=np.int64)
         if self.prompts_per_group is None:

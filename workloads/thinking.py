@@ -10,7 +10,7 @@ ThinkLaw = Literal["constant", "exponential"]
 
 
 def think_times_s(mean_s: float, law: ThinkLaw, count: int, rng: np.random.Generator) -> Floats:
-    """Return ``count`` think times in seconds; other means and counts use the same luck."""
+    """Return think times in seconds, (count,); other means and counts use the same luck."""
     if law == "constant":
         return np.full(count, mean_s)
     return rng.standard_exponential(count) * mean_s

@@ -89,7 +89,10 @@ class Tools(Config):
         return shares or times or any(law.is_random for law in self.laws)
 
     def requests(self, questions: int, seed: int) -> Ints:
-        """Return how many requests each question takes; more questions begin with the same."""
+        """Return how many requests each question takes: shape (questions,).
+
+        More questions begin with the same.
+        """
         luck = stream(seed, "tools")
         calls = np.minimum(self.calls.sample(questions, luck.spawn(1)[0]), MOST_CALLS)
         return np.where(luck.random(questions) < self.share, calls, 0) + 1

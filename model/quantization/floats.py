@@ -130,7 +130,11 @@ def mxfp4(section: Section) -> Said:
 
 
 def modelopt(section: Section) -> Said:
-    """NVIDIA's ModelOpt, flat or below ``quantization`` as in hf_quant_config.json."""
+    """NVIDIA's ModelOpt, flat or below ``quantization`` as in hf_quant_config.json.
+
+    Raises:
+        ConfigError: keys contradict each other, or ask for what is not modelled.
+    """
     nested = section.get("quantization")
     keys = read(_ModelOpt, nested if isinstance(nested, dict) else section)
     algorithm = (keys.quant_algo or "").upper()

@@ -59,6 +59,9 @@ def compressed_tensors(section: Section) -> Said:
     """compressed-tensors (LLM Compressor): groups of targets, each with its own numbers.
 
     A target that names a module goes before ``Linear``, which means all that ``ignore`` leaves.
+
+    Raises:
+        ConfigError: keys contradict each other, or ask for what is not modelled.
     """
     keys = read(_CompressedTensors, section)
     sparse = (keys.sparsity_config or {}).get("format", "dense")

@@ -118,7 +118,11 @@ def awq(section: Section) -> Said:
 
 
 def auto_round(section: Section) -> Said:
-    """AutoRound, packed as GPTQ or AWQ: bits and groups, with exceptions in ``extra_config``."""
+    """AutoRound, packed as GPTQ or AWQ: bits and groups, with exceptions in ``extra_config``.
+
+    Raises:
+        ConfigError: keys contradict each other, or ask for what is not modelled.
+    """
     keys = read(_AutoRound, section)
     if keys.data_type != "int":
         raise refused(f"data_type = {keys.data_type!r} of auto-round")

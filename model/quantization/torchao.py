@@ -51,7 +51,11 @@ class _Integers(SectionKeys):
 
 
 def torchao(section: Section) -> Said:
-    """One configuration for all linear layers, but for those that lists leave out."""
+    """One configuration for all linear layers, but for those that lists leave out.
+
+    Raises:
+        ConfigError: keys contradict each other, or ask for what is not modelled.
+    """
     keys = read(_Torchao, section)
     if list(keys.quant_type) != ["default"]:
         raise ConfigError(f"quant_type has {', '.join(keys.quant_type)}, expected default alone")

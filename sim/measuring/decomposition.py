@@ -58,13 +58,13 @@ def parts_of_span(columns: Mapping[str, Column], span: str) -> tuple[str, ...]:
 
 
 def client_wait_s(columns: Mapping[str, Column]) -> Floats:
-    """What a request waited at the client until it was sent, seconds."""
+    """What each request waited at the client until it was sent: shape (requests,), seconds."""
     wait: Floats = columns["sent_s"] - columns["arrival_s"]
     return wait
 
 
 def whole_s(columns: Mapping[str, Column], span: str) -> Floats:
-    """The ``ttft`` or ``e2e`` of requests, seconds; NaN for those that were not finished."""
+    """The ``ttft`` or ``e2e`` of each request, shape (requests,), seconds; NaN if unfinished."""
     total: Floats = columns[SPANS[span][0]] - columns["sent_s"]
     return np.where(np.equal(columns["status"], FINISHED), total, np.nan)
 

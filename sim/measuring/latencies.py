@@ -40,7 +40,7 @@ COLUMNS = (*dict.fromkeys(end for span in SPANS.values() for end in span), "stat
 
 
 def request_latencies(result: Result) -> dict[str, Floats]:
-    """Every ``request_latency`` by its name."""
+    """Every ``request_latency`` by its name: shape (requests,) each, seconds."""
     return {name: request_latency(result, name) for name in SPANS}
 
 
@@ -56,7 +56,12 @@ def request_latency(result: Result, name: str) -> Floats:
 
 
 def latency(columns: Mapping[str, Column], name: str) -> Floats:
-    """``request_latency`` of requests that arrived, from their columns."""
+    """``request_latency`` of requests that arrived, from their columns: shape (requests,), seconds.
+
+    Args:
+        columns: those of ``COLUMNS`` and ``output_tokens``, each of shape (requests,).
+        name: a key of ``SPANS``.
+    """
     begin, end = SPANS[name]
     status = np.asarray(columns["status"])
     absent = (status == REJECTED) | (status == TIMED_OUT)

@@ -46,7 +46,7 @@ class Window:
         return self.stop_s - self.start_s
 
     def holds(self, times_s: Floats) -> npt.NDArray[np.bool_]:
-        """Which of ``times_s`` lie in the window; NaN does not."""
+        """Which of ``times_s``, of any shape, lie in the window; NaN does not."""
         return (times_s > self.start_s) & (times_s <= self.stop_s)
 
 
@@ -95,7 +95,7 @@ def measured_window(
 
 
 def arrived(result: Result) -> npt.NDArray[np.bool_]:
-    """Which requests of the workload arrived before the clock stopped."""
+    """Which requests of the workload arrived before the clock stopped: shape (requests,)."""
     before = np.asarray(result.requests["arrival_s"], dtype=np.float64) <= result.end_s
     ended = np.asarray(result.requests["status"]) != UNFINISHED
     either: npt.NDArray[np.bool_] = before | ended

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def before(values: npt.NDArray[Any], first: float) -> npt.NDArray[Any]:
-    """Return what stands in front of each of ``values``; in front of the first one ``first``."""
+    """Return what stands in front of each of ``values``, shape (n,); of the first one ``first``."""
     found = np.empty_like(values)
     found[:1] = first
     found[1:] = values[:-1]
@@ -15,6 +15,6 @@ def before(values: npt.NDArray[Any], first: float) -> npt.NDArray[Any]:
 
 
 def growth(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return by how much each of ``values`` but the first is more than the one in front of it."""
+    """Return by how much each of ``values``, shape (n,), is more than the one before: (n - 1,)."""
     found: npt.NDArray[Any] = values[1:] - values[:-1]
     return found

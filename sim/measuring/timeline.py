@@ -24,7 +24,7 @@ class KvLevel:
         self._before = np.inf
 
     def blocks(self, block: Block) -> Floats:
-        """The level of each segment of the block that follows the last one."""
+        """The level of each segment of the block that follows the last one: blocks, (segments,)."""
         held = block.floats("kv_blocks")
         earlier = before(held, np.inf if block.begins else self._before)
         first = np.where(block.ints("steps") > 1, np.minimum(earlier, held), held)

@@ -70,19 +70,19 @@ class Block:
 
     @cached_property
     def step_end_s(self) -> Floats:
-        """End of each of the segments' steps."""
+        """End of each of the segments' steps: shape (steps,), seconds."""
         return np.asarray(self._result.step_end_s[self._steps], dtype=np.float64)
 
     @cached_property
     def seen_s(self) -> Floats:
-        """When clients see the tokens of each of them."""
+        """When clients see the tokens of each of them: shape (steps,), seconds."""
         seen = self._result.seen_s
         if seen is None:
             return self.step_end_s
         return np.asarray(seen[self._steps], dtype=np.float64)
 
     def steps_within(self, start_s: float, stop_s: float) -> Ints:
-        """How many steps of each segment ended after ``start_s`` and not after ``stop_s``."""
+        """How many steps of each segment ended in ``(start_s, stop_s]``: shape (segments,)."""
         steps = self.ints("steps")
         if self.segments["start_s"].min() > start_s and self.segments["end_s"].max() <= stop_s:
             return steps
@@ -90,21 +90,21 @@ class Block:
         return np.add.reduceat(inside, np.cumsum(steps) - steps, dtype=np.int64)
 
     def ints(self, name: str) -> Ints:
-        """A column of counts, wide enough to calculate with."""
+        """A column of counts, wide enough to calculate with: shape (segments,)."""
         return np.asarray(self.segments[name], dtype=np.int64)
 
     def query_rows(self) -> Ints:
-        """Rows of those who decode, padding included: one of each, and one per draft."""
+        """Rows of those who decode, one of each and one per draft, with padding: (segments,)."""
         if "rows" in self.segments:
             return self.ints("rows")
         return self.ints("decodes") + self.ints("padding")
 
     def gained(self) -> Ints:
-        """Tokens that each step gave by decoding."""
+        """Tokens that each step of a segment gave by decoding: shape (segments,)."""
         return self.ints("gained" if "gained" in self.segments else "decodes")
 
     def floats(self, name: str) -> Floats:
-        """A column of times, or of counts to be weighted with times."""
+        """A column of times in seconds, or of counts to be weighted with them: (segments,)."""
         return np.asarray(self.segments[name], dtype=np.float64)
 
 

@@ -136,7 +136,7 @@ class Result:
         return tuple(reduce(ReadTotals.plus, of_class) for of_class in each)
 
     def sent_to(self, numbers: range) -> npt.NDArray[np.bool_]:
-        """Which requests successive replicas were sent."""
+        """Which requests successive replicas were sent: shape (requests,)."""
         replica = self.requests["replica"]
         return (replica >= numbers.start) & (replica < numbers.stop)
 

@@ -135,6 +135,10 @@ def test_a_load_near_the_capacity_asks_for_more_seeds() -> None:
         for of in (lambda _: None, load)
     ]
     assert found[0].seeds < found[1].seeds
+    few = Search(
+        Known(Zero()), asking(share), (JOINT,), 0.02, capacity=9.0, load_of=load, most_seeds=9
+    )
+    assert few.around(8.0).seeds == 9
     assert found[0].value == pytest.approx(found[1].value, rel=0.01)
     assert found[1].root is not None
     assert found[1].root.half_width > 0.005

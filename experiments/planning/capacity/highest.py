@@ -100,6 +100,8 @@ class Search:
     confidence: float = 0.95
     begin_with: int = SEEDS
     """Seeds of the first pair."""
+    most_seeds: int = MOST_SEEDS
+    """Of the last pair: an interval that would take more is as wide as it is."""
     load_of: Callable[[Study], Load | None] = load_that_waits
     """What the load at a value is, where that is known: it bounds how narrow an interval can be."""
     waited: float = field(default=1.0, init=False)
@@ -216,7 +218,7 @@ class Search:
             middle = self._below_capacity(min(max(found.value, middle * 0.85), middle * 1.15))
         if found is None or line is None:
             return self._ended("undecided", middle)
-        wanted = seeds_needed(found, self.target, MOST_SEEDS)
+        wanted = seeds_needed(found, self.target, self.most_seeds)
         if wanted > len(line.pair.missed_low):
             line = self._pair(line.pair.low, line.pair.high, wanted)
             found = self._root(line) or found

@@ -18,6 +18,8 @@ from experiments.study.document import Study
 from model.dataclass import dataclass
 from workloads.arrivals import ClosedLoop
 
+MOST_SEEDS = 16
+"""Of what a plan's deployment holds: its answer rests on tests, not on this."""
 UNTOLD = math.log(10.0)
 """A ratio of two roots that may be ten times as much or more says nothing."""
 
@@ -78,7 +80,7 @@ def held_by(
     traffic = Traffic(study, fewest, draw)
     search = Search(
         traffic, ask, promises, target, label, capacity * traffic.value, begin_with=seeds,
-        load_of=load_that_waits if around is None else _not_asked,
+        most_seeds=MOST_SEEDS, load_of=load_that_waits if around is None else _not_asked,
     )  # fmt: skip
     found = search.run() if around is None else search.around(around * traffic.value)
     return _relative(found, traffic.value)

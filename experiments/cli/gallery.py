@@ -8,6 +8,7 @@ could not be run; 130: interrupted, finished runs are kept.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -157,11 +158,17 @@ def _about(name: str) -> str:
 
 
 def _write_index(out: Path, place: Path) -> None:
+    """Write the page as a whole or not at all: another gallery may write there, and be read."""
     from experiments.reporting.page.gallery import index
     from experiments.reporting.page.sheet import write_sheet
 
     out.mkdir(parents=True, exist_ok=True)
-    write_sheet(place, index(list(_entries(out)), TITLES))
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        write_sheet(beside, index(list(_entries(out)), TITLES))
+        os.replace(beside, place)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _entries(out: Path) -> "Iterator[Entry]":

@@ -1,5 +1,6 @@
 """``headroom gallery``: reports of bundled studies, and a page that leads to them."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,24 @@ def test_it_writes_a_report_of_each_study_and_a_page_that_leads_to_them(
     index = (out / "index.html").read_text(encoding="utf-8")
     assert 'href="roofline_basics/report.html"' in index
     assert 'href="opt_175b/report.html"' in index
+
+
+def test_a_page_that_is_not_written_to_its_end_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert main([str(out), "roofline_basics"]) == 0
+    before = (out / "index.html").read_bytes()
+
+    def half(path: Path, _: object) -> None:
+        path.write_text("<html>")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("experiments.reporting.page.sheet.write_sheet", half)
+    with suppress(OSError):
+        main([str(out), "roofline_basics"])
+    assert (out / "index.html").read_bytes() == before
+    assert sorted(path.name for path in out.iterdir()) == ["index.html", "roofline_basics"]
 
 
 def test_nothing_that_is_not_ours_is_overwritten(

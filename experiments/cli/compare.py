@@ -29,6 +29,7 @@ EXAMPLES = """examples:
   %(prog)s results/before results/after --fail-on "ttft_p99_s > +5%%"
   %(prog)s results/before results/after --report compared.html
 """
+NOT_SAME = "an slo has to be the same on both sides to be compared"
 MOST_SETTINGS = 12
 """That differ, and are printed; a page has all."""
 
@@ -141,10 +142,14 @@ def _report(found: "list[Comparison]", path: Path) -> str:
 
 def _judge(one: "Comparison", asked: Rule) -> int:
     """Exit status of a rule, said on stderr."""
+    from experiments.running.compared import OF_SLO
+
     line = next((line for line in one.lines if line.metric == asked.metric), None)
     verdict = None if line is None else asked.holds(line)
     why = "no interval"
-    if line is None or math.isnan(line.before + line.after):
+    if line is None and asked.metric in OF_SLO:
+        why = NOT_SAME
+    elif line is None or math.isnan(line.before + line.after):
         why = "not in both results"
     elif asked.relative and not line.before:
         why = "it was 0 before"
@@ -160,6 +165,7 @@ def _print(one: "Comparison", to: "Console") -> None:
 
     from experiments.reporting.difference_table import HEADINGS, STARS, text_of
     from experiments.reporting.quantities import signed, significant
+    from experiments.running.compared import have_same_limits
     from experiments.running.compared_sheet import NO_INTERVAL, PAIRINGS, verdict_of
 
     to.print(f"{one.after.name} against {one.before.name}: {PAIRINGS[one.pairing]} ({STARS})")
@@ -188,6 +194,8 @@ def _print(one: "Comparison", to: "Console") -> None:
         share = "" if math.isnan(line.relative) else f"{100 * line.relative:+z.1f}"
         table.add_row(heading, *values, told, share, verdict_of(line))
     to.print(table)
+    if not have_same_limits(one.before, one.after):
+        to.print(f"without goodput and SLO: {NOT_SAME}")
     if not known:
         to.print(f"without ±: {NO_INTERVAL}")
     for spread in one.spreads:

@@ -38,6 +38,8 @@ SERVING = "serving"
 Floats = npt.NDArray[np.float64]
 
 PAIRED, BY_SEED, APART = "the same requests", "the same lengths", "not paired"
+OF_SLO = ("goodput_per_s", "slo_attainment")
+"""What is counted by the limits of the ``slo``: said of two points, it has to be the same ones."""
 MORE = 0.10
 """Share by which a request has to be better or worse to be counted."""
 
@@ -126,10 +128,15 @@ def sides_of(before: str, after: str) -> list[tuple[Side, Side]]:
 
 
 def compare(before: Side, after: Side) -> Comparison:
-    """Lay two points side by side, paired by seed and request as far as these are the same."""
+    """Lay two points side by side, paired by seed and request as far as these are the same.
+
+    Goodput and the share within the limits are left out unless both have the same limits.
+    """
     pairing = _pairing(before, after)
     found = []
     for metric in COMPARED:
+        if metric in OF_SLO and not have_same_limits(before, after):
+            continue
         if metric in before.runs and metric in after.runs:
             told = _difference(before, after, metric, pairing)
             found.append((metric, of_shares(told) if is_share(metric) else told))
@@ -141,6 +148,15 @@ def compare(before: Side, after: Side) -> Comparison:
     spreads = tuple(_spreads(before, after)) if pairing == PAIRED else ()
     settings = differing((before.settings, after.settings), (before.basis, after.basis))
     return Comparison(before, after, pairing, lines, spreads, tuple(settings))
+
+
+def have_same_limits(before: Side, after: Side) -> bool:
+    """Tell whether both sides have an ``slo``, and the same."""
+    old, new = (
+        {key: text for key, text in side.settings.items() if key.partition(".")[0] == "slo"}
+        for side in (before, after)
+    )
+    return old == new and "slo" not in old
 
 
 def _points_of(named: str) -> list[Side]:

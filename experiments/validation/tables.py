@@ -42,8 +42,8 @@ def errors_table(predictions: Iterable[Prediction]) -> "DataFrame":
 def summary_table(predictions: Sequence[Prediction], errors: "DataFrame") -> "DataFrame":
     """Return the mean and median absolute error of each metric, by group and by load.
 
-    Columns: group, value, load, metric, rows, mean_abs_error_pct, median_abs_error_pct,
-    median_error_pct (its sign tells too slow from too fast), calibration.
+    Columns: group, value, load, metric, rows (those that have an error), mean_abs_error_pct,
+    median_abs_error_pct, median_error_pct (its sign tells too slow from too fast), calibration.
     """
     import pandas as pd
 
@@ -75,7 +75,7 @@ def summary_table(predictions: Sequence[Prediction], errors: "DataFrame") -> "Da
                             "value": value,
                             "load": load,
                             "metric": metric,
-                            "rows": len(of_metric),
+                            "rows": len(known),
                             "mean_abs_error_pct": known.abs_error_pct.mean(),
                             "median_abs_error_pct": known.abs_error_pct.median(),
                             "median_error_pct": known.error_pct.median(),

@@ -115,7 +115,7 @@ def _table(part: "DataFrame") -> list[str]:
             found = rows[rows.metric == metric]
             text = (
                 f"{found.median_abs_error_pct.iloc[0]:.1f} ({found.rows.iloc[0]})"
-                if len(found)
+                if len(found) and found.rows.iloc[0]
                 else "-"
             )
             cells.append(f"{text:>14}")

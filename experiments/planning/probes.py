@@ -186,35 +186,27 @@ class SteadyProbe:
         """Whether no further run would change its verdict."""
         if self._is_hopeless or self.verdict is Verdict.MISSED or self._is_futile:
             return True
-        return all(
-            is_over(
-                self._of(one),
-                one.allowed,
-                self.confidence,
-                self.most,
-                self.effects[one.key],
-                too_near=self._too_near,
-            )
-            for one in self.promises
-        )
+        return all(self._is_over(one, self.most) for one in self.promises)
+
+    def _is_over(self, promise: Promise, most: int) -> bool:
+        """Whether no further run of so many would change the verdict on a promise."""
+        return is_over(
+            self._of(promise), promise.allowed, self.confidence, most,
+            self.effects[promise.key], too_near=self._too_near,
+        )  # fmt: skip
 
     @property
     def verdict(self) -> Verdict:
         """What the runs so far say."""
         if self._is_hopeless:
             return Verdict.MISSED
-        return together(
-            [
-                decide(
-                    self._of(one),
-                    one.allowed,
-                    self.confidence,
-                    self.effects[one.key],
-                    too_near=self._too_near,
-                )
-                for one in self.promises
-            ]
-        )
+        return together([self._decided(one) for one in self.promises])
+
+    def _decided(self, promise: Promise) -> Verdict:
+        return decide(
+            self._of(promise), promise.allowed, self.confidence, self.effects[promise.key],
+            too_near=self._too_near,
+        )  # fmt: skip
 
     @property
     def missed(self) -> float:
@@ -238,9 +230,11 @@ class SteadyProbe:
 
     @property
     def gave_up(self) -> bool:
-        """Whether it ended undecided with runs to spare."""
-        spare = self.runs < self.most and self.is_over
-        return spare and self.verdict is Verdict.UNDECIDED
+        """Whether it is undecided, and over with runs to spare of all that it may have."""
+        if self.runs >= self.every or self.verdict is not Verdict.UNDECIDED:
+            return False
+        open_ones = [one for one in self.promises if self._decided(one) is Verdict.UNDECIDED]
+        return self._is_futile or any(self._is_over(one, self.every) for one in open_ones)
 
     def next(self) -> list[Trial]:
         """The short run; then as many as the next look needs, with seeds after the first."""

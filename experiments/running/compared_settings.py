@@ -83,13 +83,13 @@ def _parent(key: str, *sides: Mapping[str, str]) -> str:
 
 
 def _told(settings: Mapping[str, str], key: str) -> str:
-    """The value of a key; where it is a mapping, of all that is in it."""
+    """The value of a key; where it is a mapping, of all in it that has one."""
     if key in settings:
         return settings[key]
     words = [
         f"{name.removeprefix(key).removeprefix('.')} {text}"
         for name, text in settings.items()
-        if name.startswith((f"{key}.", f"{key}["))
+        if name.startswith((f"{key}.", f"{key}[")) and text != said(None)
     ]
     return " ".join(words) or MISSING
 

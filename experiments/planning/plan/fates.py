@@ -128,6 +128,6 @@ def _not_kept(found: PlanFound, state: State) -> str:
         if not probe.gave_up or counts is None:
             return f"{text}: undecided after {after}, so not counted on"
         may = percent(counts.worst.allowed)
-        return f"{text}, {may} may: after {after} it is clear enough that more hardly would keep it"
+        return f"{text}, {may} may: after {after}, more hardly would find it kept"
     cheaper = "" if found.winner is None else ", and more would not be cheaper"
     return f"{text}{cheaper}"

@@ -27,7 +27,7 @@ ROW = (
 ELSEWHERE_US = 0.65
 """A timeout of the machine that figures are stated for."""
 LONGER = 3
-"""Of many points so many times fewer runs."""
+"""Of what takes long so many times fewer runs."""
 SMALL: Mapping[str, Any] = {
     "model": "llama-3-8b",
     "cluster": {"gpu": "h100"},
@@ -56,6 +56,38 @@ MOONCAKE: Mapping[str, Any] = {
     "engine": {"enable_prefix_caching": True, "max_model_len": 131072},
 }
 """Beside the trace: four replicas with prefix caching."""
+DAY: Mapping[str, Any] = {
+    "model": "llama-3.1-8b",
+    "cluster": {"gpu": "h100-sxm", "replicas": 40, "router": "cache_aware"},
+    "engine": {"max_model_len": 16384, "api_server_count": 1},
+    "workload": {
+        "arrivals": {"process": "poisson", "rate_per_s": 4.63},
+        "sessions": {
+            "turns": {"distribution": "exponential", "mean": 5},
+            "think_s": 20,
+            "think_law": "exponential",
+            "added": {"distribution": "lognormal", "mean": 80, "cv": 1.5, "max": 4000},
+            "system_tokens": 1500,
+            "max_context_tokens": 16384,
+        },
+        "lengths": {
+            "prompt": {"distribution": "lognormal", "mean": 600, "cv": 1.5, "max": 8000},
+            "output": {"distribution": "lognormal", "mean": 300, "cv": 0.8, "max": 2000},
+        },
+        "num_requests": 2_000_000,
+    },
+}
+"""A day of conversations, as long as those of the bundled ``chat_sessions``, on 40 replicas."""
+MANY: Mapping[str, Any] = {
+    **DAY,
+    "cluster": {**DAY["cluster"], "replicas": 1000},
+    "workload": {
+        **DAY["workload"],
+        "arrivals": {"process": "poisson", "rate_per_s": 115.75},
+        "num_requests": 100_000,
+    },
+}
+"""Three minutes of 1,000 replicas, each as busy as those of the day."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,12 +109,16 @@ def _command(options: argparse.Namespace) -> int:
         workload = {"trace": str(options.mooncake.resolve())}
         about = "Mooncake trace, four replicas, prefix caching, no pictures"
         rows.append((about, "all", {**MOONCAKE, "workload": workload}, plain))
-    print(
-        f"Engine: {machine()['engine']}. Least of {options.runs}, of many points a third of that."
-    )
+    if options.day:
+        rows = [
+            ("a day of chats, 40 replicas, no pictures", "2,000,000", DAY, plain),
+            ("three minutes of them, 1,000 replicas, no pictures", "100,000", MANY, plain),
+        ]
+    print(f"Engine: {machine()['engine']}. Least of {options.runs}, long ones a third of that.")
     print(TABLE.format(us=ELSEWHERE_US))
     for about, requests, study, more in rows:
-        runs = -(-options.runs // LONGER) if study is POINTS else options.runs
+        long = study in (POINTS, DAY, MANY)
+        runs = -(-options.runs // LONGER) if long else options.runs
         print(_measured(about, requests, study, more, runs), flush=True)
     return 0
 
@@ -112,9 +148,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m benchmarks.processes", description=__doc__)
     parser.add_argument(
         "--runs", type=whole_number, default=9, metavar="N",
-        help="of each, of many points a third; the least counts",
+        help="of each, of long ones a third; the least counts",
     )  # fmt: skip
     parser.add_argument("--short", action="store_true", help="leave the 500 points out")
+    parser.add_argument(
+        "--day", action="store_true",
+        help="a day of two million requests with sessions instead, minutes a run",
+    )  # fmt: skip
     parser.add_argument(
         "--mooncake", type=Path, metavar="FILE",
         help="a trace of Mooncake (conversation_trace.jsonl), which is then replayed as well",

@@ -146,3 +146,17 @@ def test_a_measured_process_may_write_byte_code(monkeypatch: pytest.MonkeyPatch)
     code = "import sys; sys.exit(sys.dont_write_bytecode)"
     monkeypatch.setattr(measure, "COMMAND", (sys.executable, "-c", code))
     assert measure.process_cost()[0] > 0.0
+
+
+def test_a_day_of_two_million_requests_is_as_busy_on_a_thousand_replicas() -> None:
+    """Sessions of five turns, 23 requests per second on 40 replicas."""
+    seen = []
+    for asked in (processes.DAY, processes.MANY):
+        known = Study.model_validate({"name": "day", **asked})
+        assert known.workload.num_requests is not None
+        rate = 5 * asked["workload"]["arrivals"]["rate_per_s"]
+        seen.append((rate / known.cluster.replicas, known.workload.num_requests / rate))
+    (day, day_s), (many, many_s) = seen
+    assert day == pytest.approx(many) == pytest.approx(0.579, rel=0.01)
+    assert day_s == pytest.approx(86_400, rel=0.01)
+    assert many_s == pytest.approx(173, rel=0.01)

@@ -3,7 +3,7 @@
 A decoder generates tokens after prompts of several lengths, once with a KV cache (each token costs
 one decode step) and once without (each token recomputes its whole sequence), and the calibrated
 simulator's prices predict both. With the cache latency grows linearly with the tokens generated,
-without it quadratically.
+without it quadratically once they outnumber the prompt.
 """
 
 import time

@@ -26,8 +26,8 @@ def answer(rows: Sequence[Row]) -> Answer:
         f"{significant(best['speed_up_predicted'])} times was predicted.",
         more=f"Half of the predicted latencies are within {significant(100 * median(errors), 2)}% "
         "of the measured ones.",
-        about="With the cache latency grows in proportion to the tokens generated, without it with "
-        "their square.",
+        about="With the cache every token costs a step of one token; without it, a step of the "
+        "prompt and all tokens so far: latency bends upwards once these outnumber the prompt.",
     )
 
 

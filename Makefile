@@ -1,19 +1,35 @@
-# make run    sets up .venv and runs the batching study
+# make run    sets up .venv, without torch and test tools, and runs the batching study
+# make quick  sets up as much of .venv, and runs nothing
 # make test   sets up .venv and passes the tests
 # make pure   passes the tests of sim without the compiled engine
 # make bench  measures speed and memory, and passes the tests that a busy machine would fail
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup compile run test pure lint bench clean
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e
+COMPILE := $(BIN)/python -m compileall -q experiments hardware model sim workloads
+
+.PHONY: quick setup compile run test pure lint bench clean
 
 # A .venv that is a link is set up in the checkout that it leads to.
-setup: $(if $(shell test -L .venv && echo linked),,.venv/.complete)
+linked := $(shell test -L .venv && echo linked)
+
+# With torch and all that the tests use.
+setup: $(if $(linked),,.venv/.complete)
 
 .venv/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m compileall -q experiments hardware model sim workloads
+	$(INSTALL) '.[dev]'
+	$(COMPILE)
+	touch $@
+
+# What studies of serving, plans and pages need: no torch, no test tools.
+quick: $(if $(linked),,$(if $(wildcard .venv/.complete),.venv/.complete,.venv/.quick))
+
+.venv/.quick: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) '.[explore]'
+	$(COMPILE)
 	touch $@
 
 compile: setup hardware/compiled.sha256
@@ -21,7 +37,7 @@ compile: setup hardware/compiled.sha256
 hardware/compiled.sha256: setup.py hardware/steps/prices.py hardware/steps/joint_prices.py $(wildcard sim/engine/*.py sim/engine/*/*.py sim/seen/*.py sim/traffic/*.py)
 	$(BIN)/python setup.py build_ext --inplace
 
-run: setup
+run: quick
 	$(BIN)/python -m experiments.run batching_sweep.yaml
 
 test: compile

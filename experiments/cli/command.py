@@ -156,7 +156,7 @@ def missing(error: ModuleNotFoundError) -> int:
     if extra := OPTIONAL.get(package):
         return fail(f"this needs {package}: pip install -e '.[{extra}]' in a checkout")
     return fail(
-        f"{package} is not installed for {sys.executable}: use the .venv that make setup makes "
+        f"{package} is not installed for {sys.executable}: use the .venv that make quick makes "
         "(source .venv/bin/activate), or pip install . in the checkout"
     )
 

@@ -70,6 +70,27 @@ def test_a_limit_is_found_however_steep_the_misses_grow(at: float, growth: float
     assert found.high / found.low < 1.05
 
 
+@pytest.mark.parametrize(("others", "outcome"), [(0.03, "found"), (0.0, "capacity")])
+def test_one_lucky_run_near_the_capacity_does_not_end_a_search(others: float, outcome: str) -> None:
+    """At 98% of the capacity the first seed misses nothing; what the others miss tells."""
+    ask = asking(lambda value: others * (value / 9.8) ** 40)
+
+    def lucky(trials: Sequence[Trial]) -> list[Sample]:
+        none = np.zeros(REQUESTS, dtype=bool)
+        kept = Sample(np.arange(float(REQUESTS)), {"": none}, {"ttft_s": none})
+        return [
+            kept if trial.seed == Zero.seed else sample
+            for trial, sample in zip(trials, ask(trials), strict=True)
+        ]
+
+    found = Search(
+        Known(Zero()), lucky, (JOINT,), 0.02, capacity=10.0, load_of=lambda _: None
+    ).run()
+    assert found.outcome == outcome
+    if outcome == "found":
+        assert found.value == pytest.approx(9.8 * (0.01 / 0.03) ** (1 / 40), rel=0.01)
+
+
 def straining(strain: Callable[[float], float]) -> Callable[[Sequence[Trial]], list[Sample]]:
     """Requests that all take the same part of their limit, which depends on the value alone."""
 

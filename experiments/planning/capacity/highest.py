@@ -135,7 +135,7 @@ class Search:
         if not math.isnan(self.capacity):
             lowest, highest = (share * self.capacity for share in FIRST)
             self._try([lowest, highest])
-            if self.tried[highest] <= 0:
+            if self.tried[highest] <= 0 and self._others_keep(highest):
                 return self._ended("capacity", highest)
             least = LEAST * self.capacity
         else:
@@ -198,6 +198,17 @@ class Search:
             self.strains[value] = sample.strain
             if abs(self.tried[value]) == min(map(abs, self.tried.values())):
                 self.waited = waited([sample], promise)
+
+    def _others_keep(self, value: float) -> bool:
+        """Tell whether other seeds keep the SLO too: near the capacity one may just be lucky."""
+        first = self.varied.point.seed + 1
+        samples = self.ask([self._trial(value, first + seed) for seed in range(SCOUTS)])
+        promise = worst(samples, self.promises)
+        missed = sum(sample.count(promise) for sample in samples)
+        measured = sum(sample.measured for sample in samples)
+        self.tried[value] = distance(missed, measured, promise.allowed)
+        self.shares[value] = missed / measured
+        return self.tried[value] <= 0
 
     def _trial(self, value: float, seed: int) -> Trial:
         shown = f"{self.varied.key}={value:.6g}"

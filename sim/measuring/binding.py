@@ -88,20 +88,25 @@ def _queues(result: Result, time_s: Floats) -> tuple[Ints, Ints]:
     """How many had come to each replica, and left its queue, at ascending times.
 
     Who is computed in two places waits in the first for its first step, in the second for blocks.
+    Who gives up leaves the queue that it is in.
     """
-    requests, replicas = result.requests, len(result.replicas["steps"])
-    owner, came, begun = (requests[name] for name in ("replica", "reached_s", "first_scheduled_s"))
-    if "prefill_replica" not in requests:
-        return _until(owner, came, time_s, replicas), _until(owner, begun, time_s, replicas)
-    first = np.where(requests["prefill_replica"] >= 0, requests["prefill_replica"], owner)
-    second = np.where(requests["prefill_replica"] >= 0, owner, -1)
-    came_again, begun_again = (
-        _until(second, requests[name], time_s, replicas) for name in ("handed_s", "blocks_s")
-    )
-    return (
-        _until(first, came, time_s, replicas) + came_again,
-        _until(first, begun, time_s, replicas) + begun_again,
-    )
+    requests, owner = result.requests, result.requests["replica"]
+    places = [(owner, "reached_s", "first_scheduled_s")]
+    if "prefill_replica" in requests:
+        apart = requests["prefill_replica"] >= 0
+        places = [
+            (np.where(apart, requests["prefill_replica"], owner), "reached_s", "first_scheduled_s"),
+            (np.where(apart, owner, -1), "handed_s", "blocks_s"),
+        ]
+    shape = len(result.replicas["steps"]), len(time_s)
+    came, left = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for where, begin, end in places:
+        came_s = np.asarray(requests[begin])
+        left_s = np.fmin(requests[end], requests["timed_out_s"])
+        left_s[np.isnan(came_s)] = np.nan  # never came so far
+        came += _until(where, came_s, time_s, shape[0])
+        left += _until(where, left_s, time_s, shape[0])
+    return came, left
 
 
 def _until(owner: Ints, event_s: Floats, time_s: Floats, replicas: int) -> Ints:

@@ -16,6 +16,7 @@ from experiments.running.lone import lone_ttft_s
 from experiments.study.build import scenario_of
 from sim.measuring.binding import RESOURCES, binding
 from sim.measuring.steady_state import measured_window
+from sim.settings.cluster_config import ClientConfig
 from sim.simulation import simulate
 from tests.sim import small
 
@@ -103,6 +104,17 @@ def test_without_a_queue_the_step_says_what_binds() -> None:
     host = small.scenario(step_overhead_s=0.1)
     busy = simulate(host, small.requests([0.0, 5.0], [4, 4], [60, 2]))
     assert binding(busy, host, measured_window(busy, 0.0)).shares()["host"] > 0.9
+
+
+def test_who_gave_up_keeps_nobody_waiting() -> None:
+    """Three wait for the one seat and give up after a tenth of the time that it is taken."""
+    setting = small.scenario(max_num_seqs=1, step_overhead_s=0.1, client=ClientConfig(timeout_s=1.0))
+    arrivals = [0.0, 0.01, 0.02, 0.03, 10.0, 12.0]
+    result = simulate(setting, small.requests(arrivals, [4] * 6, [9] * 6))
+    assert result.requests["status"].tolist() == [1, 3, 3, 3, 1, 1]
+    found = binding(result, setting, measured_window(result, 0.0))
+    seats = found.resource == RESOURCES.index("seats")
+    assert 0.9 < found.time_s[seats].max() < 1.1
 
 
 def test_a_lone_request_is_priced_as_it_is_simulated(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ Modeling and Analysis", 5th ed., section 9.5.2):
   (``support``);
 - a share has Wilson's interval with as many trials as its spread over seeds is worth;
 - means and rates have Student's t over seeds. What is served below saturation is what came, so the
-  luck of the arrivals is subtracted from rates (a control variate with coefficient 1).
+  luck of the arrivals is subtracted from rates (a control variate; its coefficient is the share of
+  what comes that is served, 1 where nobody gives up or is turned away).
 
 Runs of different points with the same seed share their random numbers, so their differences are
 known better than either of them: ``paired_difference``.
@@ -22,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.reporting.basis import Basis
 from experiments.reporting.intervals import (
@@ -51,6 +53,8 @@ from sim.measuring.hardware_use import COVERAGE
 from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
 from sim.measuring.slo import SHARE, WINDOWS
 from sim.measuring.transfer_use import TRANSFER_METRICS
+
+Floats = npt.NDArray[np.float64]
 
 WITHOUT_INTERVAL = (
     "requests", "measured_requests", "saturated", "step_tokens_max", "step_decodes_max",
@@ -88,6 +92,8 @@ PART_OF = {"goodput_per_s": "request_throughput_per_s"}
 """Metrics that another one bounds in every run, and so at the upper end of the interval."""
 
 
+LOST = ("rejected", "timed_out", "unfinished")
+"""Requests that come and are not served, or not to their end."""
 LAST = ("slo_verdict", "slo_binds", "notes")
 """Columns behind those of the metrics."""
 QUEUEING = ("ttft", "queue", "e2e")
@@ -250,13 +256,24 @@ def _controlled(group: Columns, name: str, basis: Basis) -> Columns:
     control, expected = basis.offered[source]
     if control not in group or name not in group:
         return group
-    values, luck = np.array(group[name]), np.array(group[control]) - expected
+    values, came = np.array(group[name]), np.array(group[control])
+    luck = (came - expected) * _served_share(group, source, came)
     if name == "usd_per_million_output_tokens":
         tokens = np.array(group["output_tokens_per_s"])
         return {**group, name: (values * tokens / (tokens - luck)).tolist()}
-    if name == "goodput_per_s":
-        luck = luck * float(np.nanmean(group["slo_attainment"]))
-    return {**group, name: (values - luck).tolist()}
+    if name not in PART_OF:
+        return {**group, name: (values - luck).tolist()}
+    luck = (came - expected) * float(np.nanmean(group["slo_attainment"]))
+    whole = _controlled(group, PART_OF[name], basis)
+    return {**group, name: np.fmin(values - luck, whole.get(PART_OF[name], np.inf)).tolist()}
+
+
+def _served_share(group: Columns, metric: str, came: Floats) -> float:
+    """How much of what comes is served: all of it, unless requests are given up or turned away."""
+    lost = (value for name in LOST if name in group for value in group[name])
+    if metric not in group or not any(value > 0 for value in lost) or not came.sum() > 0:
+        return 1.0
+    return min(1.0, math.fsum(group[metric]) / math.fsum(came))
 
 
 def interval_of(

@@ -257,6 +257,22 @@ def test_rates_lose_the_luck_of_their_arrivals() -> None:
     assert point["request_throughput_per_s"] == pytest.approx(served.mean())
 
 
+def test_the_luck_of_arrivals_counts_as_far_as_they_are_served() -> None:
+    """Half of what comes is given up: of one request per second too many half a one is served."""
+    offered = np.array([10.5, 11.0, 11.5])
+    served = offered / 2
+    runs = Records(
+        {"seed": range(3), "measured_requests": [9000.0] * 3, "timed_out": [9000.0] * 3,
+         "offered_per_s": offered, "request_throughput_per_s": served, "goodput_per_s": served,
+         "slo_attainment": [0.48] * 3}
+    )  # fmt: skip
+    expected = {"request_throughput_per_s": ("offered_per_s", 10.0)}
+    basis = Basis(None, Pooled({}), Load(10, 20, 1, 1), expected)
+    (point,) = summarise_points(runs, [], bases=[basis]).rows()
+    assert point["request_throughput_per_s"] == pytest.approx(5.0)
+    assert point["goodput_per_s"] <= point["request_throughput_per_s"]  # a part of it
+
+
 def test_the_terminal_shows_what_is_firm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

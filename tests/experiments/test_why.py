@@ -108,7 +108,8 @@ def test_without_a_queue_the_step_says_what_binds() -> None:
 
 def test_who_gave_up_keeps_nobody_waiting() -> None:
     """Three wait for the one seat and give up after a tenth of the time that it is taken."""
-    setting = small.scenario(max_num_seqs=1, step_overhead_s=0.1, client=ClientConfig(timeout_s=1.0))
+    client = ClientConfig(timeout_s=1.0)
+    setting = small.scenario(max_num_seqs=1, step_overhead_s=0.1, client=client)
     arrivals = [0.0, 0.01, 0.02, 0.03, 10.0, 12.0]
     result = simulate(setting, small.requests(arrivals, [4] * 6, [9] * 6))
     assert result.requests["status"].tolist() == [1, 3, 3, 3, 1, 1]

@@ -53,15 +53,14 @@ SEEDS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One run, ready to simulate."""
+    """One run, ready to simulate, and the rows to predict."""
 
     run: Run
     rows: tuple[RunRow, ...]
-    """The rows to predict."""
     setup: Setup
     calibration: Calibration
     traffic: tuple[Traffic, ...]
-    """One per seed; a single one where requests were recorded."""
+    """One per seed; a single one where requests were recorded, and no router draws."""
     notes: tuple[str, ...]
     """What was assumed, and what the prices rest on."""
 
@@ -144,7 +143,9 @@ def _task(
         setup = _as_it_was(setup, run, chosen, traffic)
     notes = (*setup.notes, *planned.notes, about, *calibrations.layers_known(setup, chosen))
     task = Task(run, rows, setup, chosen, traffic, notes)
-    _scenario(task, chosen, FULL)  # refuses what does not fit before anything is simulated
+    scenario = _scenario(task, chosen, FULL)  # refuses what does not fit before simulating anything
+    if len(traffic) < seeds and scenario.routing(not traffic[0].requests.waits).random:
+        task = replace(task, traffic=traffic * seeds)
     return task
 
 
@@ -240,7 +241,7 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
     per_price = []
     for one in prices:
         scenario = _scenario(task, one, level)
-        per_price.append([_figures(task, scenario, traffic) for traffic in task.traffic])
+        per_price.append([_figures(task, scenario, seed) for seed in range(len(task.traffic))])
     predictions = []
     for place, row in enumerate(task.rows):
         of_seeds = [seed[place] for seed in per_price[0]]
@@ -299,9 +300,10 @@ class _Simulated:
     queue_grew: bool
 
 
-def _figures(task: Task, scenario: Scenario, traffic: Traffic) -> list[_Simulated]:
-    """Figures of each row of a task in one simulation."""
-    result = simulate(scenario, traffic.requests)
+def _figures(task: Task, scenario: Scenario, seed: int) -> list[_Simulated]:
+    """Figures of each row in one simulation; the seed is a random router's as well."""
+    traffic = task.traffic[seed]
+    result = simulate(replace(scenario, seed=seed), traffic.requests)
     grew = saturated(result, measured_window(result, 0.0)) == 1.0
     figures = []
     for row in task.rows:
@@ -322,8 +324,8 @@ def _asked(run: Run, row: RunRow, traffic: Traffic) -> Mask:
 
 def _offered(task: Task, row: RunRow) -> tuple[float, float]:
     """Rate and span of a row's arrivals."""
-    traffic = task.traffic[0]
-    arrival_s = traffic.requests.arrival_s[_asked(task.run, row, traffic)]
+    first = task.traffic[0]
+    arrival_s = first.requests.arrival_s[_asked(task.run, row, first)]
     return offered_per_s(arrival_s), span_s(arrival_s)
 
 

@@ -12,7 +12,7 @@ from experiments.validation.releases import version_at
 from experiments.validation.rows import read_table
 
 
-def planned(folder: Path, **cells: str) -> Task:
+def planned(folder: Path, seeds: int = 1, **cells: str) -> Task:
     """The task of one run of two A100, or what it says else."""
     told = {
         "model": "meta-llama/Llama-3.1-8B-Instruct", "gpu": "A100-80GB", "tp": "1", "n_gpus": "2",
@@ -26,7 +26,7 @@ def planned(folder: Path, **cells: str) -> Task:
         writer = csv.DictWriter(file, list(line))
         writer.writeheader()
         writer.writerow(line)
-    found = plan(read_table(path), seeds=1)
+    found = plan(read_table(path), seeds=seeds)
     assert not found.skipped
     return found.tasks[0]
 
@@ -51,6 +51,32 @@ def test_tokens_that_waited_for_prompts_tell_that_nothing_was_handed_over(tmp_pa
     (told,) = (note for note in task.notes if note.startswith("mode = "))
     assert "disagg 1P1D: simulated as engines that serve whole requests" in told
     assert "waited 300 ms" in told
+
+
+def test_who_was_sent_where_differs_by_seed(tmp_path: Path) -> None:
+    """Requests are alike in all seeds; behind a random service replicas get others in each."""
+    told = {"mode": "agg", "dp_replicas": "2", "request_rate_rps": "4"}
+    differ = []
+    for notes in ("behind a k8s service", "round robin"):
+        task = planned(tmp_path, seeds=3, **told, notes=notes)
+        arrivals = [traffic.requests.arrival_s.tolist() for traffic in task.traffic]
+        assert arrivals == [arrivals[0]] * 3
+        ((predicted,), _) = predict([task])
+        _, low, high = predicted.values["ttft_p50_ms"]
+        differ.append(high > low)
+    assert differ == [True, False]
+
+
+def test_recorded_requests_are_drawn_again_where_a_router_draws(tmp_path: Path) -> None:
+    (tmp_path / "asked.csv").write_text(
+        "arrival_s,input_tokens,output_tokens\n" + "".join(f"{i},4000,50\n" for i in range(20))
+    )
+    told = {"mode": "agg", "dp_replicas": "2", "per_request_file": "asked.csv"}
+    counts = [
+        len(planned(tmp_path, seeds=3, **told, notes=notes).traffic)
+        for notes in ("behind a k8s service", "round robin")
+    ]
+    assert counts == [3, 1]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,15 @@ def test_a_small_step_takes_as_long_as_its_launches() -> None:
     assert eager.step_s(1, 1, [(16, 0)]) > 1.3 * graphs.step_s(1, 1, [(16, 0)])
 
 
+def test_launches_of_other_hosts_are_within_a_quarter() -> None:
+    """Gaps of four runs of Llama-3.1-8B, 20.0 to 21.8 ms, and of Qwen3-14B, 0.5 ms a layer.
+
+    llm-d's runs on A100 of May 2025; vllm-project/vllm issue 20469.
+    """
+    assert cost_of("llama-3.1-8b").step_s(4, 30_000, ()) == pytest.approx(20.9e-3, rel=0.1)
+    assert cost_of("qwen3-14b").eager_s == pytest.approx(40 * 0.5e-3, rel=0.25)
+
+
 def test_graphs_are_of_twice_the_seats_at_most_512_or_what_is_told() -> None:
     """vllm/config/vllm.py, ``_set_cudagraph_sizes``: of 60 seats 120 tokens; 100 are told as 96."""
     assert [largest_graph(seats) for seats in (1, 60, 64, 256, 1024)] == [2, 120, 128, 512, 512]
@@ -116,8 +125,8 @@ def test_graphs_of_decodes_alone_leave_chunks_to_the_host() -> None:
     # Steps of decodes are replayed: nothing changes.
     for decodes in (1, 16, 64):
         assert alone.step_s(decodes, 500, ()) == all_steps.step_s(decodes, 500, ())
-    # 80 layers at 0.7 ms, whatever the prompt, with decodes beside or without.
-    floor_s = 80 * 0.7e-3
+    # 80 layers at 0.6 ms, whatever the prompt, with decodes beside or without.
+    floor_s = 80 * 0.6e-3
     for step in ((0, 0, [(200, 0)]), (8, 4000, [(200, 0)])):
         assert floor_s < alone.step_s(*step) < 1.2 * floor_s
         assert all_steps.step_s(*step) < floor_s / 2

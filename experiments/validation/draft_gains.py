@@ -19,6 +19,7 @@ from experiments.study.requests import requests_of
 from experiments.validation.published import number_of, read_published
 from sim.measuring.metrics import summarise
 from sim.simulation import simulate
+from workloads.arrivals import ClosedLoop
 
 Gaps = Mapping[int, tuple[float, float]]
 """Median ms between tokens by requests in flight: without drafts, and with."""
@@ -53,8 +54,9 @@ def predicted() -> Gaps:
         metrics = summarise(simulate(scenario, requests_of(study, 0)), scenario)
         told = study.engine.speculative
         drafts = told is not None and told.num_speculative_tokens > 0
-        users = study.workload.arrivals.model_dump()["users"]
-        found.setdefault(users, {})[drafts] = 1e3 * metrics["tpot_p50_s"]
+        arrivals = study.workload.arrivals
+        assert isinstance(arrivals, ClosedLoop)  # as the bundled study says
+        found.setdefault(arrivals.users, {})[drafts] = 1e3 * metrics["tpot_p50_s"]
     return {users: (each[False], each[True]) for users, each in found.items()}
 
 

@@ -83,14 +83,23 @@ class Agenda:
         """The replica that was the last to tell who finished, and when: at that instant those
         before it have ended their steps, too, and begun the next ones."""
         self._heap: list[Entry] = []
+        self._vacant = False
+        """Whether who is first there happens just now, so that the next one who is put here takes
+        that place: mostly it is the same one again."""
 
     def next_s(self) -> float:
         """Return when the next thing happens; infinity when nothing does."""
-        time_s = inf
+        time_s, heap = inf, self._heap
         if self.events:
             time_s = self.events[0][0]
-        if self._heap and self._heap[0].time_s < time_s:
-            time_s = self._heap[0].time_s
+        if not self._vacant:
+            if heap and heap[0].time_s < time_s:
+                time_s = heap[0].time_s
+            return time_s
+        if len(heap) > 1 and heap[1].time_s < time_s:
+            time_s = heap[1].time_s
+        if len(heap) > 2 and heap[2].time_s < time_s:
+            time_s = heap[2].time_s
         return time_s
 
     def call_at(self, time_s: float, priority: int, call: Callable[[], None]) -> None:
@@ -101,6 +110,12 @@ class Agenda:
         """Let an entry happen at a time, before infinity; one that is here, at an earlier time."""
         entry.time_s = time_s
         entry.number = self.numbers.take()
+        if entry.place < 0 and self._vacant:
+            self._vacant = False
+            self._sink(entry)
+            return
+        if self._vacant:
+            self._close()
         if entry.place < 0:
             entry.place = len(self._heap)
             self._heap.append(entry)
@@ -114,9 +129,12 @@ class Agenda:
             time_s = first.time_s
             if time_s > stop_s or (events and self._event_goes_first(first)):
                 return
-            self._remove_first()
+            first.place = -1
+            self._vacant = True
             self.now_s = time_s
             self.now_s = first.go_on(time_s, stop_s)
+            if self._vacant:
+                self._close()
 
     def _event_goes_first(self, entry: Entry) -> bool:
         time_s, priority, number, _ = self.events[0]
@@ -138,21 +156,26 @@ class Agenda:
         heap[place] = entry
         entry.place = place
 
-    def _remove_first(self) -> None:
+    def _close(self) -> None:
+        """Nobody took the first place: the last one of all moves there, and on."""
+        self._vacant = False
+        entry = self._heap.pop()
+        if self._heap:
+            self._sink(entry)
+
+    def _sink(self, entry: Entry) -> None:
+        """Put an entry in the first place, and let those pass that come before it."""
         heap = self._heap
-        heap[0].place = -1
-        entry, count = heap.pop(), len(heap)
-        if not count:
-            return
-        place = 0
+        place, count = 0, len(heap)
         while True:
             below = 2 * place + 1
             if below >= count:
                 break
             other = heap[below]
-            if below + 1 < count and heap[below + 1].before(other):
-                below += 1
-                other = heap[below]
+            if below + 1 < count:
+                beside = heap[below + 1]
+                if beside.before(other):
+                    below, other = below + 1, beside
             if entry.before(other):
                 break
             heap[place] = other

@@ -4,20 +4,16 @@ Sources: sgl-project/sglang, sgl-model-gateway/src/policies/cache_aware.rs (comm
 vllm-project/router, which took it over. The router is never told what an engine forgets.
 """
 
-from math import inf
 from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import Field
 
 from sim.routers.router import Arrival, Looks, Router, Settings, View
-from sim.seen.guess import Guess
-from sim.seen.scores import extremes
-from sim.seen.texts import Stretch, stretches
+from sim.seen.text_tree import TextTree
 
 CHARACTERS: Final = 4
 """Of a token, as these routers have texts."""
-ENDLESS: Final = 1 << 60
 
 
 class CacheAwareSettings(Settings):
@@ -49,35 +45,24 @@ class CacheAware(Router):
 
     def __init__(self, view: View, rng: np.random.Generator, given: CacheAwareSettings) -> None:
         super().__init__(view, rng)
-        self._given = given
-        self._tree = Guess([ENDLESS for _ in view.numbers])
-        self._evicts_s = given.eviction_interval_secs
-        self._next: tuple[list[Stretch], float] = ([], -inf)
+        self._tree = TextTree(
+            len(view.numbers),
+            given.cache_threshold,
+            given.balance_abs_threshold,
+            given.balance_rel_threshold,
+            given.without_match == "smallest_tree",
+            given.eviction_interval_secs,
+            given.max_tree_size // CHARACTERS,
+        )
 
     def choose(self, arrival: Arrival) -> int:
         """By loads if they are out of balance, else by what matches."""
-        given, tokens = self._given, arrival.prompt_tokens
-        if arrival.arrival_s >= self._evicts_s:
-            periods = arrival.arrival_s // given.eviction_interval_secs
-            self._evicts_s = (periods + 1) * given.eviction_interval_secs
-            self._tree.trim(given.max_tree_size // CHARACTERS)
-        text = stretches(self.view.prompts.text(arrival.request), tokens, 1, ENDLESS)
-        self._next = (text, arrival.arrival_s)
-        fewest, low, high = extremes(self.view.all_requests)
-        if high - low > given.balance_abs_threshold and high > low * given.balance_rel_threshold:
-            number = fewest
-        else:
-            found, home = self._tree.deepest(text)
-            if found / tokens > given.cache_threshold:
-                number = home
-            elif given.without_match == "smallest_tree":
-                number = self._tree.blocks.index(min(self._tree.blocks))
-            else:
-                number = fewest
-        self.claimed_tokens = self._tree.deeper(number, text, 0)
+        view, tree = self.view, self._tree
+        text, tokens = view.prompts.text(arrival.request), arrival.prompt_tokens
+        number = tree.choose(text, tokens, arrival.arrival_s, view.loads)
+        self.claimed_tokens = tree.claimed_tokens
         return number
 
     def sent(self, number: int) -> None:
         """Its text is in the tree from now on."""
-        text, now_s = self._next
-        self._tree.add(number, text, now_s)
+        self._tree.sent(number)

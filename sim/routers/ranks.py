@@ -56,6 +56,7 @@ class _RanksView(View):
     ) -> None:
         super().__init__(facts)
         self._engines, self._engine_of = engines, engine_of
+        self.counts_tokens = engines.counts_tokens
 
     def sent(self, number: int) -> None:
         """To its engine."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from model.dataclass import dataclass
 from sim.routers.prompts import NO_PROMPTS, Prompts
+from sim.seen.loads import Loads
 from sim.seen.texts import Text
 
 
@@ -120,6 +121,8 @@ class View:
     """
 
     looks_at: ClassVar[Looks] = Looks.NOTHING
+    counts_tokens = False
+    """Whether it counts tokens that only a replica's API still has."""
 
     def __init__(self, replicas: tuple[ReplicaFacts, ...]) -> None:
         self.replicas = replicas
@@ -137,6 +140,11 @@ class View:
     @property
     def all_requests(self) -> list[int]:
         """The requests of every replica, not to be changed. Raises TypeError."""
+        raise self._hidden(Looks.LOADS)
+
+    @property
+    def loads(self) -> Loads:
+        """The same, with the least and the most of them. Raises TypeError."""
         raise self._hidden(Looks.LOADS)
 
     def tokens(self, number: int) -> int:
@@ -180,30 +188,36 @@ class LoadsView(View):
 
     def __init__(self, replicas: tuple[ReplicaFacts, ...]) -> None:
         super().__init__(replicas)
-        self._requests = [0] * len(replicas)
+        self._loads = Loads(len(replicas))
 
     def requests(self, number: int) -> int:
         """Those sent, less those that left."""
-        return self._requests[number]
+        return self._loads.counts[number]
 
     @property
     def all_requests(self) -> list[int]:
         """The same of every replica."""
-        return self._requests
+        return self._loads.counts
+
+    @property
+    def loads(self) -> Loads:
+        """As counted."""
+        return self._loads
 
     def sent(self, number: int) -> None:
         """One more."""
-        self._requests[number] += 1
+        self._loads.sent(number)
 
     def left(self, number: int, requests: int) -> None:
         """Some less."""
-        self._requests[number] -= requests
+        self._loads.left(number, requests)
 
 
 class TokensView(LoadsView):
     """With the tokens of each replica as well; whoever builds it sets ``live``."""
 
     looks_at = Looks.TOKENS
+    counts_tokens = True
     live: list[Live]
 
     def __init__(self, replicas: tuple[ReplicaFacts, ...]) -> None:

@@ -37,7 +37,8 @@ class Guess:
         self.blocks = [0] * len(capacities)
         """Of each replica."""
         self._sent = 0
-        self._at: dict[int, dict[int, list[Piece]]] = {}  # by stream, by replica, in order
+        # By stream, by replica, in order; of replicas whoever was sent something last is the last.
+        self._at: dict[int, dict[int, list[Piece]]] = {}
         self._lines: list[Piece] = []  # of each replica; what was sent last is before its end
         for _ in capacities:
             end = Piece(PRIVATE, 0, 0, 0, 0.0)
@@ -47,12 +48,20 @@ class Guess:
     def add(self, number: int, text: list[Stretch], now_s: float) -> None:
         """A prompt is sent to a replica; what was sent longest ago makes room, its begin first."""
         self._sent += 1
+        line, blocks = self._lines[number], self.blocks[number]
         for stream, first, end in text:
-            piece = Piece(stream, first, end, self._sent, now_s)
-            if stream != PRIVATE:
-                self._put(number, piece)
-            self._insert(piece, self._lines[number])
-            self.blocks[number] += end - first
+            piece = self._whole(number, stream, first, end) if stream != PRIVATE else None
+            if piece is not None:
+                self._remove(piece)
+                blocks -= piece.end - piece.first
+                piece.first, piece.end, piece.sent, piece.sent_s = first, end, self._sent, now_s
+            else:
+                piece = Piece(stream, first, end, self._sent, now_s)
+                if stream != PRIVATE:
+                    blocks -= self._put(number, piece)
+            self._insert(piece, line)
+            blocks += end - first
+        self.blocks[number] = blocks
         while self.blocks[number] > self.capacities[number]:
             first_piece = self._first(number)
             surplus = self.blocks[number] - self.capacities[number]
@@ -103,7 +112,8 @@ class Guess:
         for stream, _, end in text:
             if have >= end:
                 continue
-            pieces = self._at[stream].get(number) if stream in self._at else None
+            homes = self._at.get(stream)
+            pieces = None if homes is None else homes.get(number)
             if pieces is None:
                 break
             for piece in pieces:
@@ -116,26 +126,53 @@ class Guess:
     def deepest(self, text: list[Stretch]) -> tuple[int, int]:
         """Return how many first blocks are somewhere, and who was last sent the last of them."""
         best, chosen, last = 0, -1, 0
-        looked_at: set[int] = set()
-        deepest: Piece | None = None
-        for stream, first, end in reversed(text):
-            if stream not in self._at:
+        looked_at: dict[int, None] = {}
+        for place in range(len(text) - 1, -1, -1):
+            stream, first, end = text[place]
+            homes = self._at.get(stream)
+            if homes is None:
                 continue
-            for number, pieces in self._at[stream].items():
+            if not first:
+                return self._begun(homes, looked_at, end, (best, chosen, last))
+            for number in homes:
                 if number in looked_at:
                     continue
-                looked_at.add(number)
-                if first:
-                    have = self.deeper(number, text, 0)
-                else:  # it has nothing of what follows
-                    deepest = _go_on(pieces, end)
-                    have = 0 if deepest is None else min(deepest.end, end)
+                looked_at[number] = None
+                have = self.deeper(number, text, 0)
                 if not have or have < best:
                     continue
-                sent = self._sent_last(number, text, have) if deepest is None else deepest.sent
+                sent = self._sent_last(number, text, have)
                 if have > best or sent > last:
                     best, chosen, last = have, number, sent
             if best > first:  # who has nothing of this stream or those behind ends before
+                break
+        return best, chosen
+
+    def _begun(
+        self,
+        homes: dict[int, list[Piece]],
+        looked_at: dict[int, None],
+        end: int,
+        found: tuple[int, int, int],
+    ) -> tuple[int, int]:
+        """The same among those who have nothing of a text but its first stream, and who was found
+        so far.
+
+        Those who were last sent something of it come first. What was sent last is forgotten last,
+        so that who has all of it in one piece has the last that was sent of those behind, too.
+        """
+        best, chosen, last = found
+        for number in reversed(homes):
+            if number in looked_at:
+                continue
+            pieces = homes[number]
+            deepest = _go_on(pieces, end)
+            if deepest is None:
+                continue
+            have = min(deepest.end, end)
+            if have > best or (have == best and deepest.sent > last):
+                best, chosen, last = have, number, deepest.sent
+            if have == end and len(pieces) == 1:
                 break
         return best, chosen
 
@@ -151,20 +188,36 @@ class Guess:
                         return piece.sent
         return 0
 
-    def _put(self, number: int, new: Piece) -> None:
-        """Enter a piece in place of what the replica had of these blocks."""
+    def _whole(self, number: int, stream: int, first: int, end: int) -> Piece | None:
+        """Return what a replica has of a stream, if that is one piece which is all sent again."""
+        homes = self._at.get(stream)
+        pieces = None if homes is None else homes.get(number)
+        if homes is None or pieces is None or len(pieces) > 1:
+            return None
+        piece = pieces[0]
+        if piece.first < first or piece.end > end:
+            return None
+        if len(homes) > 1:
+            del homes[number]  # whoever was sent something last is at the end
+            homes[number] = pieces
+        return piece
+
+    def _put(self, number: int, new: Piece) -> int:
+        """Enter a piece in place of what the replica had of these blocks; return how many."""
         if new.stream not in self._at:
             self._at[new.stream] = {}
         homes = self._at[new.stream]
         if number not in homes:
             homes[number] = [new]
-            return
+            return 0
         kept: list[Piece] = []
-        for piece in homes[number]:
+        had, pieces = 0, homes[number]
+        del homes[number]  # whoever was sent something last is at the end
+        for piece in pieces:
             if piece.end <= new.first or piece.first >= new.end:
                 kept.append(piece)
                 continue
-            self.blocks[number] -= min(piece.end, new.end) - max(piece.first, new.first)
+            had += min(piece.end, new.end) - max(piece.first, new.first)
             if piece.end > new.end:
                 rest = Piece(piece.stream, new.end, piece.end, piece.sent, piece.sent_s)
                 assert piece.after is not None
@@ -178,6 +231,7 @@ class Guess:
         kept.append(new)
         kept.sort(key=_place)
         homes[number] = kept
+        return had
 
     def _first(self, number: int) -> Piece:
         first = self._lines[number].after

@@ -84,21 +84,6 @@ def in_blocks(tokens: list[int], size: int) -> list[int]:
     return [each // size for each in tokens]
 
 
-def extremes(counts: list[int]) -> tuple[int, int, int]:
-    """Return the place of the lowest count, the first of equal ones, that count, and the highest.
-
-    There must be one.
-    """
-    fewest, low = 0, counts[0]
-    high = low
-    for number, count in enumerate(counts):
-        if count < low:
-            fewest, low = number, count
-        elif count > high:
-            high = count
-    return fewest, low, high
-
-
 def lowest(values: list[float]) -> list[int]:
     """Return the places of the lowest value."""
     low = min(values)

@@ -31,6 +31,10 @@ NOBODY: Final = -1
 class Counts(Protocol):
     """The part of a router's view that counts requests."""
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it counts what is ``unsent``."""
+
     def sent(self, number: int) -> None:
         """A request was sent to a replica."""
 
@@ -108,6 +112,7 @@ class Dispatch:
         self.longest = longest
         self.most = max(longest)
         self._view = router.view
+        self._counts_tokens = router.view.counts_tokens
         self._claims, self._follows = router.claims, router.follows
 
     def stop(self) -> None:
@@ -184,7 +189,8 @@ class Dispatch:
 
     def unsent(self, number: int, tokens: int) -> None:
         """So many tokens more, or less, are of requests that are only with a replica's API."""
-        self._view.unsent(number, tokens)
+        if self._counts_tokens:
+            self._view.unsent(number, tokens)
 
     def left(self, number: int, sequences: list[Sequence]) -> None:
         """These requests have left a replica."""

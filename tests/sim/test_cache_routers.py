@@ -21,7 +21,7 @@ from sim.routers.registry import check_router, make_router
 from sim.routers.router import CachesView, ReplicaFacts, Router
 from sim.seen.active import ActiveBlocks
 from sim.seen.guess import Guess
-from sim.seen.scores import extremes
+from sim.seen.loads import Loads
 from sim.seen.texts import PRIVATE, stretches, with_rest
 from sim.simulation import simulate
 from tests.sim import small
@@ -264,9 +264,44 @@ def test_roles_have_routers_that_see_caches() -> None:
     assert inf > result.end_s
 
 
-@pytest.mark.parametrize(
-    ("counts", "told"),
-    [([4], (0, 4, 4)), ([3, 1, 2, 1], (1, 1, 3)), ([2, 5, 5], (0, 2, 5)), ([0, 0], (0, 0, 0))],
-)
-def test_the_fewest_and_the_most_requests(counts: list[int], told: tuple[int, int, int]) -> None:
-    assert extremes(counts) == told
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=40))
+def test_the_fewest_and_the_most_requests(changes: list[tuple[int, int]]) -> None:
+    """Some are sent (0), or so many leave, as far as there are any."""
+    loads = Loads(4)
+    for number, leave in changes:
+        if leave:
+            loads.left(number, min(leave, loads.counts[number]))
+        else:
+            loads.sent(number)
+        counts = loads.counts
+        assert (loads.low, loads.high) == (min(counts), max(counts))
+        assert loads.fewest() == counts.index(min(counts))
+
+
+@given(STREAMS, st.integers(1, 12))
+def test_a_prompt_goes_where_most_of_it_was_sent_and_last(
+    sent: list[tuple[int, int, int, int]], kept: int
+) -> None:
+    """Beside token by token: which replica was last sent each of them when."""
+    lengths = {shared: tokens for shared, tokens, _, _ in sent}
+    guess = Guess([ENDLESS] * 3)
+    plain: list[dict[object, int]] = [{} for _ in range(3)]
+    for row, (shared, _, own, tokens) in enumerate(sent):
+        text = stretches(prompt(shared, lengths[shared], own, tokens), tokens, 1, ENDLESS)
+        keys = [
+            (stream, row if stream == PRIVATE else None, token)
+            for stream, first, end in text
+            for token in range(first, end)
+        ]
+        found = []
+        for number, rows in enumerate(plain):
+            have = next((place for place, key in enumerate(keys) if key not in rows), len(keys))
+            assert guess.deeper(number, text, 0) == have
+            found.append((have, rows[keys[have - 1]] if have else -1, number))
+        have, _, number = max(found)
+        assert guess.deepest(text) == ((have, number) if have else (0, -1))
+        guess.add(tokens % 3, text, float(row))
+        plain[tokens % 3].update(dict.fromkeys(keys, row))
+        guess.forget_before(float(row - kept))
+        plain = [{key: when for key, when in rows.items() if when >= row - kept} for rows in plain]
+        assert guess.blocks == [len(each) for each in plain]

@@ -4,20 +4,30 @@ See ``sim.api_server``, which says what it stands for.
 """
 
 from struct import Struct
+from typing import Final
 
 from sim.engine.journal import SEGMENT_BYTES, STREAMS_AT, Journal
 
-_STREAMS = Struct("=2i8xi")
-"""Of a segment: steps, decodes, joined."""
+MOST_ROWS: Final = 16
+"""So many segments are read at once."""
+_STREAMS: Final = [
+    Struct("=" + f"{STREAMS_AT}x2i8xi{SEGMENT_BYTES - STREAMS_AT - 20}x" * rows).unpack_from
+    for rows in range(MOST_ROWS + 1)
+]
+"""Of so many segments: steps, decodes, joined."""
 
 
 def streams_from(journal: Journal, row: int) -> tuple[list[int], list[int]]:
     """Return the streams of each segment of a journal from a row on, and its steps."""
     segments, streams, steps = journal.segments, list[int](), list[int]()
-    for at in range(row * SEGMENT_BYTES, len(segments), SEGMENT_BYTES):
-        count, decodes, joined = _STREAMS.unpack_from(segments, at + STREAMS_AT)
-        steps.append(int(count))
-        streams.append(int(decodes) + int(joined))
+    end = len(segments) // SEGMENT_BYTES
+    while row < end:
+        rows = min(end - row, MOST_ROWS)
+        found: tuple[int, ...] = _STREAMS[rows](segments, row * SEGMENT_BYTES)
+        for at in range(0, 3 * rows, 3):
+            steps.append(found[at])
+            streams.append(found[at + 1] + found[at + 2])
+        row += rows
     return streams, steps
 
 

@@ -1,13 +1,11 @@
 """Differences in a terminal: one row per point, against its baseline."""
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.differences import SHOWN
 from experiments.reporting.figure_layout import said
-from experiments.reporting.limits import with_limited
 from experiments.reporting.quantities import DASH, significant
 from experiments.reporting.records import Records
 from experiments.reporting.stats import is_share
@@ -38,21 +36,8 @@ LEFT_OUT_FIRST = (
 STARS = "* stands out among all of these differences (Holm, 5%)"
 
 
-def heading_of(metric: str) -> tuple[str, float]:
-    """Return what a person reads of a metric, and the factor to its unit."""
-    if metric in HEADINGS:
-        return HEADINGS[metric]
-    percentile = re.fullmatch(r"([a-z0-9]+)_(p\d+)_s", metric)
-    return (f"{percentile[1].upper()} {percentile[2]} ms", 1e3) if percentile else (metric, 1.0)
-
-
-def print_differences(
-    plan: Plan, differences: Records, summary: Iterable[str], to: "Console"
-) -> None:
-    """Print what each point changes against its baseline; nothing where nothing is known.
-
-    ``summary`` names the columns of summary.csv: what the slo limits is shown as well.
-    """
+def print_differences(plan: Plan, differences: Records, to: "Console") -> None:
+    """Print what each point changes against its baseline; nothing where nothing is known."""
     if not len(differences):
         return
     rows = differences.rows()
@@ -60,15 +45,14 @@ def print_differences(
     if not any(row["difference"] for row in known):
         return
     told = {row["metric"] for row in known}
-    metrics = [metric for metric in with_limited(SHOWN, summary) if metric in told]
+    metrics = [metric for metric in SHOWN if metric in told]
     if all(point.study.slo is None for point in plan.points):
         metrics = [m for m in metrics if m not in ("goodput_per_s", "slo_attainment")]
     cells: dict[int, dict[str, str]] = {}
     for row in rows:
         cells.setdefault(int(row["point"]), {})[row["metric"]] = text_of(row)
     unbounded = to.options.update(width=PIPED_WIDTH)
-    others = [metric for metric in metrics if metric not in HEADINGS]
-    for drop in ("", *LEFT_OUT_FIRST, *others):
+    for drop in ("", *LEFT_OUT_FIRST):
         metrics = [metric for metric in metrics if metric != drop]
         table = _table(plan, cells, metrics)
         if to.measure(table, options=unbounded).maximum <= to.width:
@@ -88,7 +72,7 @@ def text_of(row: Mapping[str, Any]) -> str:
 
     Both ends, ``+35 (-64 to +100)``, of an interval that was cut off.
     """
-    factor = heading_of(row["metric"])[1]
+    factor = HEADINGS.get(row["metric"], ("", 1.0))[1]
     value, low, high = (
         factor * float(row[name]) for name in ("difference", "difference_lo", "difference_hi")
     )
@@ -105,7 +89,7 @@ def text_of(row: Mapping[str, Any]) -> str:
     if is_share(row["metric"]) and max(-low, high) >= factor:
         return f"{value:+,.{decimals}f} ({low:+,.{decimals}f} to {high:+,.{decimals}f}){star}"
     width = significant(half, 2) if half >= LEAST_PLAIN else f"{half:.{decimals}f}"
-    return f"{value:+z,.{decimals}f} ±{width}{star}"
+    return f"{value:+,.{decimals}f} ±{width}{star}"
 
 
 def _against(plan: Plan) -> str:
@@ -131,7 +115,7 @@ def _table(plan: Plan, cells: Mapping[int, Mapping[str, str]], metrics: Sequence
         name = short_name(key, plan.keys).replace("_", "_\n")
         table.add_column(name, justify="right", overflow="fold")
     for metric in metrics:
-        heading = heading_of(metric)[0].replace(" ", "\n")
+        heading = HEADINGS[metric][0].replace(" ", "\n")
         table.add_column(heading, justify="right", no_wrap=True)
     for number, found in cells.items():
         values = plan.points[number - 1].values

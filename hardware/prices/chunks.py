@@ -107,15 +107,18 @@ class MeasuredChunks:
         if not past:
             return self.overhead_s + self._prompt_s(chunk) - self.launch_s
         rows = chunk if chunk > TILE_ROWS else TILE_ROWS
-        added_s = self._prompt_s(past + rows) - self._prompt_s(past)
-        read_s = self.position_s * reads_of_chunk(chunk, past, self.reach)[1]
-        made_s = self.past_s * past
+        known_s, end = self.known_s, past + rows
+        begun_s = known_s[past] if past in known_s else self._prompt_s(past)
+        added_s = (known_s[end] if end in known_s else self._prompt_s(end)) - begun_s
+        positions = past + chunk
+        if self.reach.positions is not None:
+            positions = reads_of_chunk(chunk, past, self.reach)[1]
+        read_s, made_s = self.position_s * positions, self.past_s * past
         return self.overhead_s + made_s + (added_s if added_s > read_s else read_s)
 
     def _prompt_s(self, tokens: int) -> float:
-        known = self.known_s.get(tokens)
-        if known is not None:
-            return known
+        if tokens in self.known_s:
+            return self.known_s[tokens]
         nodes, seconds, at = self.log_tokens, self.log_prompt_s, log(tokens)
         low = min(bisect_right(nodes, at), len(nodes) - 1) - 1
         share = (at - nodes[low]) / (nodes[low + 1] - nodes[low])

@@ -119,12 +119,13 @@ class DecodeSet:
     def blocks_needed_after(self, steps: int) -> int:
         """New KV blocks of the ``steps`` steps that follow the next one."""
         size, needs = self.block_size, self.needs
-        start = (self.step + 1) % size
-        end = start + steps
-        if end <= size:
-            return sum(needs[start:end])
-        # To the end of this round, whole rounds (one block per sequence), the begin of the last.
-        return sum(needs[start:]) + (end // size - 1) * self.count + sum(needs[: end % size])
+        rounds, left = steps // size, steps % size
+        blocks, at = rounds * self.count, (self.step + 1) % size  # one per sequence in each round
+        while left:
+            blocks += needs[at]
+            at = at + 1 if at + 1 < size else 0
+            left -= 1
+        return blocks
 
     def steps_ahead(self, free_blocks: int) -> int:
         """How many steps can follow each other until one finishes or blocks run out.

@@ -22,6 +22,8 @@ STREAMS_AT: Final = 16
 """Where a row says of how many steps it is, who decodes, and at 16 bytes from there who joined."""
 _END_S, _END_S_AT = Struct("=d"), 8
 _INT, _DECODES_AT, _JOINED_AT = Struct("=i"), 20, 32
+FEW: Final = 15
+"""So many numbers can leave an array of Python before it looks for another place."""
 
 
 class Journal:
@@ -199,3 +201,14 @@ def note_start(sequence: Sequence, now_s: float) -> None:
     elif sequence.lost_at_s >= 0.0:
         sequence.lost_s += now_s - sequence.lost_at_s
         sequence.lost_at_s = -1.0
+
+
+def cut(ends_s: "array[float]", count: int) -> None:
+    """Leave the first ``count`` of some numbers.
+
+    An array that loses many at once gives its room back, and has to be moved to grow again, which
+    the ends of a run of steps soon do; one that loses a few keeps it.
+    """
+    while len(ends_s) > count + FEW:
+        del ends_s[-FEW:]
+    del ends_s[count:]

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 
 from sim.engine.agenda import Sleeper
+from sim.engine.journal import cut
 from sim.engine.loop import Loop
 from sim.engine.loop_replica import LoopReplica
 from sim.engine.sequence import Sequence
@@ -72,5 +73,5 @@ class Replica(LoopReplica):
 
     def _cut_short(self) -> None:
         ends_s = self.journal.step_end_s
-        del ends_s[self._ended_until_now(self.number) + 1 :]
+        cut(ends_s, self._ended_until_now(self.number) + 1)
         self._sleeper.wake_at(ends_s[-1])

@@ -216,7 +216,9 @@ class PrefixCache(BlockPool):
         """Free the blocks of those who ended, in order of admission."""
         if not self.tells_late or any(self.concerns(sequence) for sequence in sequences):
             self.tell(step, int(self._ahead))  # ahead, the next step is planned already
-        for sequence in sorted(sequences, key=lambda each: each.admission):
+        if len(sequences) > 1:
+            sequences = sorted(sequences, key=lambda each: each.admission)
+        for sequence in sequences:
             held_tokens, sequence.slots = max(sequence.kv_tokens, sequence.slots), 0
             self.release(sequence, held_tokens)
 

@@ -26,9 +26,13 @@ class Telling:
     def end(self, sequence: Sequence, homes: Homes | None, number: int) -> None:
         """It runs no longer."""
         counts = self._counts
-        for stream in self._streams.pop(sequence):
-            counts[stream] -= 1
-            if not counts[stream]:
+        streams = self._streams[sequence]
+        del self._streams[sequence]
+        for stream in streams:
+            count = counts[stream] - 1
+            if count:
+                counts[stream] = count
+            else:
                 del counts[stream]
             if homes is not None:
                 homes.told_to_end(stream, number)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.reporting.even_rows import EvenRows, are_even
 from experiments.reporting.figure_layout import said
 from experiments.reporting.notes import point_notes
 from experiments.reporting.quantities import DASH, half_length
@@ -134,7 +135,7 @@ def _fitting(
     columns: Sequence[Column],
     marked: bool,
     to: "Console",
-) -> "tuple[Sequence[Column], Table]":
+) -> "tuple[Sequence[Column], Table | EvenRows]":
     """Return as many columns as have room, and their table."""
     unbounded = to.options.update(width=PIPED_WIDTH)
     table = _table(plan, rows, columns, marked)
@@ -156,11 +157,10 @@ def _table(
     *,
     tall: bool = False,
     folded: bool = False,
-) -> "Table":
+) -> "Table | EvenRows":
     """``tall``: every word of a heading has a line of its own, and so has every part of a key.
 
-    A column is one cell of as many lines as there are points, which is drawn four times as fast as
-    one cell for each of them; unless swept values have lines or may have to be ``folded``.
+    Rows are even, and drawn as such, unless swept values have lines or may have to be ``folded``.
     """
     from rich.table import Table
 
@@ -175,8 +175,9 @@ def _table(
     if marked:
         table.add_column("", no_wrap=True)
     lines = [_cells(plan, row, columns, marked) for row in rows]
-    apart = folded or any("\n" in text for cells in lines for text in cells)
-    for cells in lines if apart else [map("\n".join, zip(*lines, strict=True))]:
+    if not folded and are_even(lines):
+        return EvenRows(table, lines)
+    for cells in lines:
         table.add_row(*cells)
     return table
 

@@ -1,14 +1,13 @@
 """Arrow arrays of plain values, made without pandas, which ``pa.array`` and ``pa.scalar`` load."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import ipc
 
 SHORT = 1 << 20
 """Bytes of a file that is read at once."""
@@ -70,23 +69,6 @@ def source_of(path: Path) -> pa.NativeFile:
         if os.fstat(file.fileno()).st_size <= SHORT:
             return pa.BufferReader(file.read())
     return pa.OSFile(str(path))
-
-
-def packed(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Return columns of numbers, all of one length, as a stream of Arrow."""
-    arrays = [numbers(column) for column in columns.values()]
-    batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
-    sink = pa.BufferOutputStream()
-    with ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_batch(batch)
-    return bytes(sink.getvalue())
-
-
-def unpacked(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """Return the columns that were ``packed``."""
-    batch = ipc.open_stream(data).read_next_batch()
-    columns = zip(batch.schema.names, batch.columns, strict=True)
-    return {name: np.from_dlpack(column) for name, column in columns}
 
 
 def _bits(truths: npt.NDArray[np.bool_]) -> pa.Buffer:

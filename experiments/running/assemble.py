@@ -4,20 +4,17 @@ Everything but ``manifest.json`` is a function of the study alone: the same byte
 jobs, any interruption, any day.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from experiments.reporting.basis import Asked, Basis
 from experiments.reporting.records import Records
 from experiments.reporting.support import Load
-from experiments.running.arrow import array_of
 from experiments.running.identity import code_digest, file_digest
-from experiments.running.pieces import ROWS, further_columns, read_piece, read_requests
-from experiments.running.pool_tables import calibrations_of, with_pools
+from experiments.running.pieces import read_piece
+from experiments.running.pool_tables import calibrations_of
 from experiments.running.pooling import pools_of, rates_of
 from experiments.running.sweep import Run
 from experiments.running.versions import machine, versions
@@ -27,14 +24,9 @@ from experiments.study.points import Plan
 from sim.settings.cluster_config import ClusterConfig
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pandas import DataFrame
-    from pyarrow.parquet import ParquetWriter
 
     from hardware.calibration import Calibration
-
-PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
-"""Times differ from row to row, and zstd packs the rest as well as a dictionary."""
 
 
 def runs_table(plan: Plan, runs: Sequence[Run]) -> Records:
@@ -87,103 +79,6 @@ def summary_table(
 def _alike(cluster: ClusterConfig) -> int:
     """Replicas that one router chooses among, if they are alike; else 1."""
     return cluster.all_replicas if len(cluster.all_pools) == 1 else 1
-
-
-class RequestsFile:
-    """Every request of every run in one file, which grows while the runs end.
-
-    Runs lie in their order, whenever they end. Short ones share a row group, which is held in
-    memory until it has ``ROWS`` requests: two hundred of each point would be slow to write and to
-    read. Nothing of the file is kept when something goes wrong: the pieces are.
-    ``pools`` name the pool of each replica, by point; they become a column.
-    """
-
-    def __init__(
-        self, runs: Sequence[Run], path: Path, pools: Mapping[int, Sequence[str]] | None = None
-    ) -> None:
-        self.path = path
-        self._pools = pools
-        self._runs = runs
-        self._swept = _typed_values({run.point: run.values for run in runs})
-        self._further = further_columns(run.study for run in runs)
-        self._ended: set[Path] = set()
-        self._written = 0
-        self._held: list[pa.Table] = []
-        self._held_rows = 0
-        self._writer: ParquetWriter | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        try:
-            if self._writer is not None:
-                with suppress(OSError):  # a full disk; whoever needs the file has closed it
-                    self._writer.close()
-        finally:
-            self.path.unlink(missing_ok=True)
-
-    def add(self, run: Run) -> None:
-        """Take note that a run has ended; write what is next in line."""
-        self._ended.add(run.path)
-        while self._written < len(self._runs) and self._runs[self._written].path in self._ended:
-            self._write(self._runs[self._written])
-            self._written += 1
-
-    def publish(self, path: Path) -> None:
-        """Move the file, in which all runs are by now, to its place.
-
-        Raises:
-            ValueError: some run has not ended.
-        """
-        if not self._runs or self._written < len(self._runs):
-            raise ValueError(f"{self._written} of {len(self._runs)} runs are there, expected all")
-        self._write_held()
-        assert self._writer is not None  # every run has requests
-        self._writer.close()
-        os.replace(self.path, path)
-
-    def _write(self, run: Run) -> None:
-        numbers = {name: array_of([value])[0] for name, value in run.identity.items()}
-        identity = {**numbers, **self._swept[run.point]}
-        for table in read_requests(run.path, identity, self._further):
-            if self._pools:
-                table = with_pools(table, self._pools[run.point])
-            if self._held_rows + len(table) > ROWS:
-                self._write_held()
-            self._held.append(table)
-            self._held_rows += len(table)
-
-    def _write_held(self) -> None:
-        """Write one row group."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if not self._held:
-            return
-        table = pa.concat_tables(self._held)
-        self._held.clear()
-        self._held_rows = 0
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self.path, table.schema, **PARQUET)
-        self._writer.write_table(table, row_group_size=len(table))
-
-
-def _typed_values(
-    points: Mapping[int, Mapping[str, Any]],
-) -> dict[int, dict[str, "pa.Scalar[Any]"]]:
-    """Values of the swept keys by point, each key with one type at all points."""
-    found: dict[int, dict[str, pa.Scalar[Any]]] = {number: {} for number in points}
-    for key in next(iter(points.values()), {}):
-        values = [swept[key] for swept in points.values()]
-        kinds = {type(value) for value in values if value is not None}
-        if kinds == {int, float}:
-            values = [None if value is None else float(value) for value in values]
-        elif len(kinds) > 1:
-            values = [None if value is None else str(value) for value in values]
-        for number, value in zip(points, array_of(values), strict=True):
-            found[number][key] = value
-    return found
 
 
 def write_csv(table: "Records | DataFrame", path: Path) -> None:

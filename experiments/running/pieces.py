@@ -8,7 +8,7 @@ damaged since is noticed.
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.running.arrow import chosen, numbers, packed, unpacked, values_of
+from experiments.running.arrow import numbers, values_of
+from experiments.running.packed import packed, unpacked
 from experiments.running.reached import Reached
 from experiments.running.sealed import is_sealed, opened, write_sealed
 from experiments.study.build import claims_caches, scenario_of
@@ -37,7 +38,6 @@ from sim.recording.result import (
     CLAIM_COLUMNS,
     REQUEST_COLUMNS,
     SESSION_COLUMNS,
-    STATUS_NAMES,
     Result,
 )
 from sim.recording.tape import Column
@@ -299,26 +299,10 @@ def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column
             yield name, values_of(file.read_all().column(0))
 
 
-def read_requests(
-    path: Path, identity: Mapping[str, pa.Scalar], further: Collection[str] = ()
-) -> Iterator[pa.Table]:
-    """Read the requests of a piece batch by batch, ``identity`` (point, draw, seed, keys) in front.
-
-    Behind them stands what ``status`` means, in words. ``further`` names columns of ``FURTHER``
-    that other points of the study have.
-    """
+def read_requests(path: Path) -> Iterator[dict[str, Column]]:
+    """Read the request table of a piece, as numpy sees it, batch by batch."""
     with opened(path) as file:
         for number in range(file.num_record_batches):
             batch = file.get_batch(number)
-            own = dict(zip(batch.schema.names, batch.columns, strict=True))
-            columns = {name: pa.repeat(value, len(batch)) for name, value in identity.items()}
-            columns |= {name: own[name] for name in own if name not in (*FURTHER, "measured")}
-            for name, missing in FURTHER.items():
-                if name in own:
-                    columns[name] = own[name]
-                elif name in further:
-                    columns[name] = numbers(np.repeat(missing, len(batch)))
-            columns["measured"] = own["measured"]
-            status: Column = np.from_dlpack(own["status"])
-            columns["status_name"] = chosen(STATUS_NAMES, status)
-            yield pa.Table.from_arrays(list(columns.values()), list(columns))
+            columns = zip(batch.schema.names, batch.columns, strict=True)
+            yield {name: np.from_dlpack(column) for name, column in columns}

@@ -8,7 +8,6 @@ from experiments.reporting.basis import Basis
 from experiments.reporting.records import Records
 from experiments.reporting.support import LOADED
 from experiments.running import pooling
-from experiments.running.arrow import chosen, values_of
 from experiments.running.pieces import read_piece
 from experiments.running.sweep import Run
 from experiments.study.build import prices_of
@@ -19,8 +18,6 @@ from experiments.study.pools import by_pool
 from sim.measuring.caveats import EXTRAPOLATED, SATURATED
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from hardware.calibration import Calibration
 
 POOL_COLUMNS = {
@@ -86,13 +83,6 @@ def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:
         ]
         for point in plan.points
     }
-
-
-def with_pools(requests: "pa.Table", pools: Sequence[str]) -> "pa.Table":
-    """Add the column ``pool`` behind ``replica``; null for who was sent to none."""
-    replica = values_of(requests["replica"])
-    place = requests.column_names.index("replica") + 1
-    return requests.add_column(place, "pool", chosen(pools, replica))
 
 
 def _columns(study: Study) -> Iterator[dict[str, object]]:

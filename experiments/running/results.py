@@ -12,6 +12,7 @@ from experiments.running.identity import digest_of
 from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pool_tables import pools_of_replicas
 from experiments.running.publish import Work, claimed, publish
+from experiments.running.requests_file import RequestsFile
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.tables import Tables, written_tables
 from experiments.running.work_folder import ended, shown
@@ -180,9 +181,7 @@ def _simulate(
     modules: Sequence[str],
 ) -> None:
     """Do what is left to do; requests are gathered, and what comes next is loaded, meanwhile."""
-    requests = assemble.RequestsFile(
-        runs, work.folder / "requests.growing", pools_of_replicas(plan)
-    )
+    requests = RequestsFile(runs, work.folder / "requests.growing", pools_of_replicas(plan))
 
     def done(run: Run) -> None:
         progress.advance(run)

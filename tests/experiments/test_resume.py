@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from study_files import SMALL, run_cli, start_cli, tables_of, write_study
 
-from experiments.running.assemble import RequestsFile
 from experiments.running.folder import results_folder
 from experiments.running.local import run_one
+from experiments.running.requests_file import RequestsFile
 from experiments.running.sealed import SEAL
 from experiments.running.sweep import Run, runs_of, unfinished
 from experiments.running.work_folder import WORK, held

@@ -14,8 +14,8 @@ from study_files import SMALL, run_cli, tables_of, write_study
 
 from experiments import load_study, run_study
 from experiments.running import local
-from experiments.running.assemble import RequestsFile
 from experiments.running.pieces import simulate_to
+from experiments.running.requests_file import RequestsFile
 from experiments.running.sweep import runs_of
 from experiments.study.build import independent_replicas
 from experiments.study.document import from_study, read_raw
@@ -191,7 +191,7 @@ def test_row_groups_hold_short_runs_together_and_long_ones_alone(
     for run in runs:
         simulate_to(run.path, run.study, run.seed)
     for rows, groups in ((1000, [80]), (45, [40, 40]), (20, [20] * 4), (10, [20] * 4)):
-        monkeypatch.setattr("experiments.running.assemble.ROWS", rows)
+        monkeypatch.setattr("experiments.running.requests_file.ROWS", rows)
         path = tmp_path / f"{rows}.parquet"
         with RequestsFile(runs, tmp_path / "growing") as requests:
             for run in runs:
@@ -206,7 +206,7 @@ def test_row_groups_hold_short_runs_together_and_long_ones_alone(
 def test_of_requests_that_are_not_complete_nothing_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.running.assemble.ROWS", 1)
+    monkeypatch.setattr("experiments.running.requests_file.ROWS", 1)
     runs = runs_of(prepare(read_raw(write_study(tmp_path))), tmp_path)
     for run in runs[:2]:
         simulate_to(run.path, run.study, run.seed)
@@ -224,7 +224,7 @@ def test_a_file_that_a_full_disk_cannot_end_goes_as_well(
     def full(_: pq.ParquetWriter) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("experiments.running.assemble.ROWS", 1)
+    monkeypatch.setattr("experiments.running.requests_file.ROWS", 1)
     runs = runs_of(prepare(read_raw(write_study(tmp_path))), tmp_path)
     for run in runs[:2]:
         simulate_to(run.path, run.study, run.seed)

@@ -19,8 +19,7 @@ from model.counts import count_of
 from model.dataclass import dataclass
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from experiments.reporting.terminal import Screen
     from experiments.running.compared import Comparison, Line
 
 EXAMPLES = """examples:
@@ -105,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(options: argparse.Namespace) -> int:
-    from experiments.reporting.terminal import console
+    from experiments.reporting.terminal import screen
     from experiments.running.compared import compare, comparison_table, sides_of
     from experiments.study.errors import StudyError
 
@@ -118,7 +117,7 @@ def _command(options: argparse.Namespace) -> int:
         if fault:
             return fail(fault)
     if options.format == "table":
-        to = console(sys.stdout)
+        to = screen(sys.stdout)
         for one in found:
             _print(one, to)
     else:
@@ -160,24 +159,23 @@ def _judge(one: "Comparison", asked: Rule) -> int:
     return int(verdict is True)
 
 
-def _print(one: "Comparison", to: "Console") -> None:
-    from rich.table import Table
-
+def _print(one: "Comparison", to: "Screen") -> None:
     from experiments.reporting.difference_table import HEADINGS, STARS, text_of
+    from experiments.reporting.grid import Grid
     from experiments.reporting.quantities import signed, significant
     from experiments.running.compared import have_same_limits
     from experiments.running.compared_sheet import NO_INTERVAL, PAIRINGS, verdict_of
 
     to.print(f"{one.after.name} against {one.before.name}: {PAIRINGS[one.pairing]} ({STARS})")
     for key, before, after in one.settings[:MOST_SETTINGS]:
-        to.print(f"  {key}: {before} -> {after}", markup=False, highlight=False)
+        to.print(f"  {key}: {before} -> {after}")
     if not one.settings:
         to.print("  no setting differs")
     if (more := len(one.settings) - MOST_SETTINGS) > 0:
         to.print(f"  and {count_of(more, 'more setting')}: --report FILE lists all")
-    table = Table()
+    grid = Grid()
     for heading in ("", "before", "after", "difference", "%", ""):
-        table.add_column(heading, justify="right", no_wrap=True)
+        grid.add_column(heading, whole=True)
     known = True
     for line in one.lines:
         if line.metric not in HEADINGS or math.isnan(line.before + line.after):
@@ -192,8 +190,8 @@ def _print(one: "Comparison", to: "Console") -> None:
         told = signed(found.value * factor) if math.isnan(found.low) else text_of(row)
         values = (significant(value * factor) for value in (line.before, line.after))
         share = "" if math.isnan(line.relative) else f"{100 * line.relative:+z.1f}"
-        table.add_row(heading, *values, told, share, verdict_of(line))
-    to.print(table)
+        grid.add_row(heading, *values, told, share, verdict_of(line))
+    to.print(grid)
     if not have_same_limits(one.before, one.after):
         to.print(f"without goodput and SLO: {NOT_SAME}")
     if not known:

@@ -144,9 +144,9 @@ def _plan(loaded: "Loaded") -> "Plan":
 
 def _dry_run(plan: "Plan") -> int:
     from experiments.reporting import table
-    from experiments.reporting.terminal import console
+    from experiments.reporting.terminal import screen
 
-    to = console(sys.stdout)
+    to = screen(sys.stdout)
     table.print_points(plan, to)
     table.print_settings(plan, to)
     table.print_ledgers(plan, to)
@@ -158,13 +158,13 @@ def _dry_run(plan: "Plan") -> int:
 def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
     from experiments.reporting import table
     from experiments.reporting.difference_table import print_differences
-    from experiments.reporting.terminal import console
+    from experiments.reporting.terminal import screen
     from experiments.reporting.why import why_lines
     from experiments.running.folder import chosen_folder
     from experiments.running.results import run_plan
 
     out = chosen_folder(options.out, plan.study.name)
-    to = console(sys.stdout)
+    to = screen(sys.stdout)
     for_people = options.format == "table"
     with executor_of(options) as executor:
         outcome = run_plan(

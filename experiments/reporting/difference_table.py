@@ -2,19 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.reporting.differences import SHOWN
 from experiments.reporting.figure_layout import said
+from experiments.reporting.grid import Grid
 from experiments.reporting.quantities import DASH, significant
 from experiments.reporting.records import Records
 from experiments.reporting.stats import is_share
-from experiments.reporting.terminal import PIPED_WIDTH
+from experiments.reporting.terminal import Screen
 from experiments.study.points import Plan
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 HEADINGS = {
     "ttft_p50_s": ("TTFT p50 ms", 1e3),
@@ -36,7 +33,7 @@ LEFT_OUT_FIRST = (
 STARS = "* stands out among all of these differences (Holm, 5%)"
 
 
-def print_differences(plan: Plan, differences: Records, to: "Console") -> None:
+def print_differences(plan: Plan, differences: Records, to: Screen) -> None:
     """Print what each point changes against its baseline; nothing where nothing is known."""
     if not len(differences):
         return
@@ -51,14 +48,13 @@ def print_differences(plan: Plan, differences: Records, to: "Console") -> None:
     cells: dict[int, dict[str, str]] = {}
     for row in rows:
         cells.setdefault(int(row["point"]), {})[row["metric"]] = text_of(row)
-    unbounded = to.options.update(width=PIPED_WIDTH)
     for drop in ("", *LEFT_OUT_FIRST):
         metrics = [metric for metric in metrics if metric != drop]
-        table = _table(plan, cells, metrics)
-        if to.measure(table, options=unbounded).maximum <= to.width:
+        grid = _grid(plan, cells, metrics)
+        if grid.width <= to.width:
             break
     to.print(f"{_against(plan)} ({STARS})")
-    to.print(table)
+    to.print(grid)
 
 
 LEAST_PLAIN = 1e-4
@@ -105,21 +101,19 @@ def _against(plan: Plan) -> str:
     return f"Against the same point with {named}, paired by seed"
 
 
-def _table(plan: Plan, cells: Mapping[int, Mapping[str, str]], metrics: Sequence[str]) -> "Table":
-    from rich.table import Table
-
+def _grid(plan: Plan, cells: Mapping[int, Mapping[str, str]], metrics: Sequence[str]) -> Grid:
     from experiments.reporting.table import short_name
 
-    table = Table()
+    grid = Grid()
     for key in plan.keys:
         name = short_name(key, plan.keys).replace("_", "_\n")
-        table.add_column(name, justify="right", overflow="fold")
+        grid.add_column(name)
     for metric in metrics:
         heading = HEADINGS[metric][0].replace(" ", "\n")
-        table.add_column(heading, justify="right", no_wrap=True)
+        grid.add_column(heading, whole=True)
     for number, found in cells.items():
         values = plan.points[number - 1].values
-        table.add_row(
+        grid.add_row(
             *(said(values[key]) for key in plan.keys), *(found.get(m, DASH) for m in metrics)
         )
-    return table
+    return grid

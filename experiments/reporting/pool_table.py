@@ -2,21 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.reporting.figure_layout import said
+from experiments.reporting.grid import Grid
 from experiments.reporting.page.columns import VERDICT, columns_of
 from experiments.reporting.page.columns import Column as Reported
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import significant, with_interval
 from experiments.reporting.records import Records
 from experiments.reporting.table import Column, cell, short_name
-from experiments.reporting.terminal import PIPED_WIDTH
+from experiments.reporting.terminal import Screen
 from experiments.study.points import Plan
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table as Printed
 
 COLUMNS = (
     Column("requests %", "request_share", 100, interval=True),
@@ -83,7 +80,7 @@ def gpus_text(row: Mapping[str, Any]) -> str:
     return f"{row['replicas']} x {size}{row['gpu']}"
 
 
-def print_pools(plan: Plan, pools: Records, to: "Console") -> None:
+def print_pools(plan: Plan, pools: Records, to: Screen) -> None:
     """Print one row per point and pool; a narrow terminal gets the more important columns."""
     rows = pools.rows()
     has_slo = any(point.study.slo is not None for point in plan.points)
@@ -92,35 +89,32 @@ def print_pools(plan: Plan, pools: Records, to: "Console") -> None:
         for column in COLUMNS
         if _known(rows, column.metric) and (has_slo or column.metric != "slo_attainment")
     ]
-    unbounded = to.options.update(width=PIPED_WIDTH)
-    table = _table(plan, rows, columns)
+    grid = _grid(plan, rows, columns)
     for metric in LEFT_OUT_FIRST:
-        if to.measure(table, options=unbounded).maximum <= to.width:
+        if grid.width <= to.width:
             break
         columns = [column for column in columns if column.metric != metric]
-        table = _table(plan, rows, columns)
+        grid = _grid(plan, rows, columns)
     to.print("pools (pools.csv has every metric of each)")
-    to.print(table)
+    to.print(grid)
 
 
-def _table(plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> "Printed":
-    from rich.table import Table as Printed
-
-    table = Printed()
+def _grid(plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Grid:
+    grid = Grid()
     for key in plan.keys:
-        table.add_column(short_name(key, plan.keys), justify="right", overflow="fold")
-    table.add_column("pool", overflow="fold")
-    table.add_column("GPUs", justify="right", overflow="fold")
+        grid.add_column(short_name(key, plan.keys))
+    grid.add_column("pool", right=False)
+    grid.add_column("GPUs")
     marked = any(row["saturated"] > 0 for row in rows)
     for column in columns:
-        table.add_column(column.heading, justify="right", overflow="fold")
+        grid.add_column(column.heading)
     if marked:
-        table.add_column("")
+        grid.add_column("", right=False)
     for row in rows:
         cells = [*(said(row[key]) for key in plan.keys), str(row["pool"]), gpus_text(row)]
         cells += [cell(row, column) for column in columns]
-        table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
-    return table
+        grid.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
+    return grid
 
 
 def _known(rows: Sequence[Mapping[str, Any]], metric: str) -> bool:

@@ -2,24 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiments.reporting.even_rows import EvenRows, are_even
 from experiments.reporting.figure_layout import said
+from experiments.reporting.grid import Grid
 from experiments.reporting.notes import point_notes
 from experiments.reporting.quantities import DASH, half_length
 from experiments.reporting.records import Records
 from experiments.reporting.settings_text import setting_lines
 from experiments.reporting.support import FIRM, THIN, effective, too_short
-from experiments.reporting.terminal import PIPED_WIDTH
+from experiments.reporting.terminal import Screen
 from experiments.reporting.words import calibration_notes, ceiling_lines, ledger_lines
 from experiments.study.points import Plan
 from model.counts import count_of
 from model.dataclass import dataclass
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 _ENDS = ("lo", "hi")
 
@@ -72,45 +68,43 @@ ALIKE = {"gpus": "{:,.0f} GPUs", "usd_per_hour": "{:,.2f} USD/h"}
 """What stands above the table where all points have it alike, and how."""
 
 
-def print_ceilings(plan: Plan, to: "Console") -> None:
+def print_ceilings(plan: Plan, to: Screen) -> None:
     """Print what the hardware allows at best."""
     to.print("\n".join(ceiling_lines(plan)))
 
 
-def print_ledgers(plan: Plan, to: "Console") -> None:
+def print_ledgers(plan: Plan, to: Screen) -> None:
     """Print the memory ledger of every distinct setup."""
     to.print("\n".join(ledger_lines(plan)))
 
 
-def print_settings(plan: Plan, to: "Console") -> None:
+def print_settings(plan: Plan, to: Screen) -> None:
     """Print the engine's settings, vLLM's own and the study's."""
-    to.print("\n".join(setting_lines(plan)), markup=False)
+    to.print("\n".join(setting_lines(plan)))
 
 
-def print_price_notes(plan: Plan, to: "Console") -> None:
+def print_price_notes(plan: Plan, to: Screen) -> None:
     """Print what prices rest on, and what would make them better."""
     for note in calibration_notes(plan):
         to.print(f"note: {note}")
 
 
-def print_points(plan: Plan, to: "Console") -> None:
+def print_points(plan: Plan, to: Screen) -> None:
     """Print every point and its seeds, without results."""
-    from rich.table import Table
-
-    table = Table()
+    grid = Grid()
     drawn = plan.study.calibration_draws
     for heading in ("point", *plan.keys, *(["draws"] if drawn else []), "seeds"):
-        table.add_column(heading, justify="right", overflow="fold")
+        grid.add_column(heading)
     for point in plan.points:
         values = [said(point.values[key]) for key in plan.keys]
         draws = [str(drawn)] if drawn else []
-        table.add_row(str(point.number), *values, *draws, ", ".join(map(str, point.seeds)))
+        grid.add_row(str(point.number), *values, *draws, ", ".join(map(str, point.seeds)))
     points, runs = count_of(len(plan.points), "point"), count_of(plan.runs, "run")
     to.print(f"{plan.study.name}: {points}, {runs}")
-    to.print(table)
+    to.print(grid)
 
 
-def print_summary(plan: Plan, summary: Records, to: "Console") -> None:
+def print_summary(plan: Plan, summary: Records, to: Screen) -> None:
     """Print one row per point, saturated points marked, notes below.
 
     A terminal too narrow for all columns gets headings of several lines, and if that does not do,
@@ -119,9 +113,9 @@ def print_summary(plan: Plan, summary: Records, to: "Console") -> None:
     rows = summary.rows()
     columns = [column for column in COLUMNS if _is_worth_showing(column, plan, rows)]
     marked = any(_mark(row) for row in rows)
-    shown, table = _fitting(plan, rows, columns, marked, to)
+    shown, grid = _fitting(plan, rows, columns, marked, to.width)
     to.print(_title(plan, rows))
-    to.print(table)
+    to.print(grid)
     notes = point_notes(plan, rows, any(row["saturated"] > 0 for row in rows))
     if left_out := len(columns) - len(shown):
         notes.append(f"no room here for {count_of(left_out, 'column')}: see summary.csv")
@@ -134,52 +128,41 @@ def _fitting(
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[Column],
     marked: bool,
-    to: "Console",
-) -> "tuple[Sequence[Column], Table | EvenRows]":
+    room: int,
+) -> tuple[Sequence[Column], Grid]:
     """Return as many columns as have room, and their table."""
-    unbounded = to.options.update(width=PIPED_WIDTH)
-    table = _table(plan, rows, columns, marked)
-    if to.measure(table, options=unbounded).maximum <= to.width:
-        return columns, table
+    grid = _grid(plan, rows, columns, marked)
+    if grid.width <= room:
+        return columns, grid
     for metric in ("", *LEFT_OUT_FIRST):
         columns = [column for column in columns if column.metric != metric]
-        table = _table(plan, rows, columns, marked, tall=True)
-        if to.measure(table, options=unbounded).maximum <= to.width:
-            return columns, table
-    return columns, _table(plan, rows, columns, marked, tall=True, folded=True)
+        grid = _grid(plan, rows, columns, marked, tall=True)
+        if grid.width <= room:
+            break
+    return columns, grid
 
 
-def _table(
+def _grid(
     plan: Plan,
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[Column],
     marked: bool,
     *,
     tall: bool = False,
-    folded: bool = False,
-) -> "Table | EvenRows":
-    """``tall``: every word of a heading has a line of its own, and so has every part of a key.
-
-    Rows are even, and drawn as such, unless swept values have lines or may have to be ``folded``.
-    """
-    from rich.table import Table
-
-    table = Table()
+) -> Grid:
+    """``tall``: every word of a heading has a line of its own, and so has every part of a key."""
+    grid = Grid()
     for key in plan.keys:
         name = short_name(key, plan.keys)
-        name = name.replace("_", "_\n") if tall else name
-        table.add_column(name, justify="right", overflow="fold")
+        grid.add_column(name.replace("_", "_\n") if tall else name)
     for column in columns:
         heading = column.heading.replace(" ", "\n") if tall else column.heading
-        table.add_column(heading, justify="right", no_wrap=True)
+        grid.add_column(heading, whole=True)
     if marked:
-        table.add_column("", no_wrap=True)
-    lines = [_cells(plan, row, columns, marked) for row in rows]
-    if not folded and are_even(lines):
-        return EvenRows(table, lines)
-    for cells in lines:
-        table.add_row(*cells)
-    return table
+        grid.add_column("", right=False, whole=True)
+    for row in rows:
+        grid.add_row(*_cells(plan, row, columns, marked))
+    return grid
 
 
 def _cells(

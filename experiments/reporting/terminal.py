@@ -2,7 +2,7 @@
 
 What a user's file calls a GPU may hold control characters, the encoding may be ASCII, the stream
 may be closed, its reader gone or its disk full. Commands write with ``print`` all the same, inside
-``guarded``; tables and bars go to a ``console``.
+``guarded``; tables go to a ``screen``, bars to a ``console``.
 """
 
 import codecs
@@ -13,10 +13,12 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from experiments.reporting.grid import Grid
 
 PIPED_WIDTH = 10_000
 """Columns of a console that is no terminal: nothing is cut or wrapped."""
@@ -139,6 +141,42 @@ def guarded() -> Iterator[None]:
         sys.stdout, sys.stderr = before
     if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
         raise out.failure
+
+
+class Screen(Protocol):
+    """Shows texts and tables."""
+
+    @property
+    def width(self) -> int:
+        """How many characters have room in a line."""
+
+    def print(self, what: "str | Grid", /) -> None:
+        """Show a text or a table."""
+
+
+class Pipe:
+    """A screen that is no terminal: nothing is cut, wrapped or coloured."""
+
+    width = PIPED_WIDTH
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def print(self, what: "str | Grid", /) -> None:
+        """Write a text or a table."""
+        if not isinstance(what, str):
+            from experiments.reporting.grid import ASCII, HEAVY_HEAD
+
+            encoding = getattr(self._stream, "encoding", None) or "utf-8"
+            box = HEAVY_HEAD if encoding.lower().startswith("utf") else ASCII
+            what = "\n".join(what.lines(box))
+        self._stream.write(printable(what) + "\n")
+        self._stream.flush()
+
+
+def screen(stream: TextIO) -> Screen:
+    """Return what shows texts and tables: a rich console if a person may be looking."""
+    return console(stream) if stream.isatty() else Pipe(stream)
 
 
 def console(stream: TextIO, **options: Any) -> "Console":

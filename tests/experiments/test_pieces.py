@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from study_files import write_study
 
-from experiments.running.arrow import packed, unpacked
+from experiments.running.packed import packed, unpacked
 from experiments.running.pieces import (
     is_whole,
     read_columns,

@@ -15,7 +15,7 @@ from study_files import ROOT, SMALL, run_cli, start_cli, write_study
 from experiments import run_study
 from experiments.reporting.records import Records
 from experiments.reporting.table import COLUMNS, print_summary, short_name
-from experiments.reporting.terminal import console
+from experiments.reporting.terminal import screen
 from experiments.reporting.words import ceilings_text, points_text
 from experiments.study.bundled import bundled_studies
 from experiments.study.document import read_raw
@@ -217,7 +217,7 @@ def test_saturated_points_are_marked_and_show_no_steady_state(tmp_path: Path) ->
     summary = Records.of_frame(run_study(path).summary)
     summary = summary.having(saturated=[1.0, 0.0], design_effect=[math.nan] * 2)
     stream = io.StringIO()
-    print_summary(prepare(read_raw(path)), summary, console(stream))
+    print_summary(prepare(read_raw(path)), summary, screen(stream))
     rows = [line for line in stream.getvalue().splitlines() if line.startswith("│")]
     assert ["saturated" in row for row in rows] == [True, False]
     assert [row.count(" - ") for row in rows] == [3, 0], "both TTFT and E2E"

@@ -11,8 +11,8 @@ from study_files import ROOT, write_study
 
 from experiments import run_study
 from experiments.reporting.records import Records
-from experiments.reporting.table import COLUMNS, _table
-from experiments.reporting.terminal import Stream, console, guarded, printable, wrapped
+from experiments.reporting.table import COLUMNS, _grid
+from experiments.reporting.terminal import Stream, console, guarded, printable, screen, wrapped
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
 
@@ -126,22 +126,49 @@ def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "seen\n"
 
 
-def test_a_table_looks_the_same_with_one_cell_a_column(tmp_path: Path) -> None:
+def test_a_table_looks_the_same_in_a_pipe_and_in_a_wide_terminal(tmp_path: Path) -> None:
     path = write_study(tmp_path)
     plan = prepare(read_raw(path))
     rows = Records.of_frame(run_study(path).summary).rows()
     rows[0]["saturated"] = 1.0
     key = plan.keys[0]
 
-    def drawn(**how: bool) -> str:
-        text = io.StringIO()
+    def drawn(tall: bool = False, encoding: str = "utf-8") -> tuple[str, str]:
+        """The table in a pipe, and as rich lays it out where there is room."""
         columns = [column for column in COLUMNS if column.metric in rows[0]]
-        console(text).print(_table(plan, rows, columns, marked=True, **how))
-        return text.getvalue()
+        grid = _grid(plan, rows, columns, marked=True, tall=tall)
+        texts = []
+        for show in (screen, console):
+            text = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+            show(Stream(text)).print(grid)
+            text.flush()
+            assert isinstance(text.buffer, io.BytesIO)
+            texts.append(text.buffer.getvalue().decode(encoding))
+        return texts[0], texts[1]
 
     for tall in (False, True):
-        assert drawn(tall=tall) == drawn(tall=tall, folded=True)
-        assert len(drawn(tall=tall).splitlines()) >= 4 + len(rows)
-    rows[1][key] = "one\ntwo"  # lines of a value stay within its row
-    assert drawn() == drawn(folded=True)
-    assert len(drawn().splitlines()) == 4 + len(rows) + 1
+        piped, laid_out = drawn(tall)
+        assert piped == laid_out
+        assert len(piped.splitlines()) >= 4 + len(rows)
+    piped, laid_out = drawn(encoding="ascii")
+    assert piped == laid_out
+    assert piped.startswith("+--")
+    for value in ("one\ntwo", "模型 ±3", "\x1b[31mred", "100 %s ", ""):
+        rows[1][key] = value
+        piped, laid_out = drawn()
+        assert piped == laid_out
+        # lines of a value stay within its row
+        assert len(piped.splitlines()) == 4 + len(rows) + value.count("\n")
+    for row in rows:
+        row[key] = ""
+    assert drawn()[0] == drawn()[1]
+
+
+def test_a_short_study_in_a_pipe_needs_no_rich(tmp_path: Path) -> None:
+    told = "import sys; from experiments.cli.run import main; status = main(sys.argv[1:]); "
+    told += "sys.exit(status or 'rich' in sys.modules)"
+    options = [str(write_study(tmp_path)), "--no-figures", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-c", told, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "requests/s" in done.stdout

@@ -61,9 +61,10 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
 
 
 def test_a_small_study_loads_no_more_than_it_needs(drawn: tuple[Path, set[str]]) -> None:
-    """It draws; tables need no pandas, intervals no scipy, copies of the process no joblib."""
+    """It draws; tables need no pandas, intervals no scipy, copies of the process no joblib, and a
+    pipe no rich."""
     _, loaded = drawn
-    unused = {"pandas", "joblib", "scipy", "torch", "distributed", "transformers"}
+    unused = {"pandas", "rich", "joblib", "scipy", "torch", "distributed", "transformers"}
     assert loaded & HEAVY == HEAVY - unused
     assert "matplotlib.pyplot" not in loaded
     of_other_studies = {

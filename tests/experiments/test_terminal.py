@@ -162,13 +162,3 @@ def test_a_table_looks_the_same_in_a_pipe_and_in_a_wide_terminal(tmp_path: Path)
     for row in rows:
         row[key] = ""
     assert drawn()[0] == drawn()[1]
-
-
-def test_a_short_study_in_a_pipe_needs_no_rich(tmp_path: Path) -> None:
-    told = "import sys; from experiments.cli.run import main; status = main(sys.argv[1:]); "
-    told += "sys.exit(status or 'rich' in sys.modules)"
-    options = [str(write_study(tmp_path)), "--no-figures", "--out", str(tmp_path / "out")]
-    command = [sys.executable, "-c", told, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "requests/s" in done.stdout

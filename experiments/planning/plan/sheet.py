@@ -11,6 +11,7 @@ from experiments.planning.plan.fates import fate, why
 from experiments.planning.plan.finding import Finalist, PlanFound
 from experiments.planning.plan.priced import least_usd, price_ends
 from experiments.planning.plan.words import (
+    CONTRACTS,
     HOURS_A_MONTH,
     deployment,
     misses,
@@ -92,14 +93,15 @@ def _answer(found: PlanFound) -> Answer:
         text = f"Nothing among the candidates keeps it: {others or 'there are none'}."
         return Answer(text, BAD, about=f"Asked: {title(found)}.")
     return Answer(
-        f"Cheapest that keeps the SLO: {deployment(winner)}.", GOOD,
+        f"Cheapest that keeps the SLO: {deployment(found, winner)}.", GOOD,
         f"{misses(found, winner)}. {one_down(found, winner)}.", f"Asked: {title(found)}.",
     )  # fmt: skip
 
 
 def _cards(found: PlanFound, winner: Finalist) -> list[dict[str, str]]:
     kept = winner.one_down is not None and winner.one_down.verdict is Verdict.KEPT
-    month = f"{winner.usd_per_hour * HOURS_A_MONTH:,.0f} a month"
+    contract = CONTRACTS[found.problem.plan.study.contract]
+    month = f"{contract}, {winner.usd_per_hour * HOURS_A_MONTH:,.0f} a month"
     of = "windows" if isinstance(winner.probe, DayProbe) else "requests"
     told = [
         card("USD per hour", _usd(winner.usd_per_hour, price_ends(found, winner)), month),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 NAN = math.nan
-OF_NONE = ("rank", "candidate", "name", "deployment", "replicas", "gpus", "usd_per_hour")
+OF_NONE = ("rank", "candidate", "name", "deployment", "replicas", "gpus", "usd_per_hour",
+           "contract")  # fmt: skip
 """Columns of a table without a row: nothing keeps the SLO."""
 COUNTS = ("windows", "least_replicas", "replicas", "tried_replicas")
 
@@ -38,6 +39,7 @@ def _row(found: PlanFound, one: Finalist) -> dict[str, Any]:
         "candidate": one.candidate.number, "name": one.candidate.name, **one.candidate.values,
         "deployment": one.candidate.told(one.replicas),
         "replicas": one.replicas, "gpus": one.gpus, "usd_per_hour": _usd(one.usd_per_hour),
+        "contract": found.problem.plan.study.contract,
         "missed_share": probe.missed, "verdict": probe.verdict.value, "windows": windows,
         "runs": _whole_runs(probe), "requests": 0 if counts is None else counts.measured,
         "binds": "" if counts is None else counts.binds,

@@ -13,7 +13,7 @@ from experiments.planning.plan.fates import fate, why
 from experiments.planning.plan.finding import Finalist, PlanFound
 from experiments.planning.plan.holding import Change
 from experiments.planning.plan.problem import Problem
-from experiments.planning.plan.study import window_s_of
+from experiments.planning.plan.study import Contract, window_s_of
 from experiments.planning.probes import Probe
 from experiments.planning.sequential import Verdict
 from experiments.planning.traffic import mean_rate_per_s
@@ -22,6 +22,8 @@ from model.counts import count_of
 from workloads.arrivals import ClosedLoop
 
 HOURS_A_MONTH = 730.5
+CONTRACTS: dict[Contract, str] = {"on_demand": "on demand", "reserved": "reserved", "own": "owned"}
+"""What a price is of, in words."""
 MOST_NAMED = 6
 """Candidates of which is said why not, where there is no answer."""
 
@@ -69,10 +71,10 @@ def answer_lines(found: PlanFound) -> list[str]:
         named = found.candidates[:MOST_NAMED]
         lines += [f"why not  {one.name}: {why(found, one)}" for one in named]
         return [*lines, *_others(found)]
-    lines.append(f"answer   {deployment(winner)}. {misses(found, winner)}")
+    lines.append(f"answer   {deployment(found, winner)}. {misses(found, winner)}")
     lines += _held(found, winner)
     lines.append(f"one down {one_down(found, winner)}")
-    lines += [f"next     {_next(winner, other)}" for other in found.finalists[1:]]
+    lines += [f"next     {_next(found, winner, other)}" for other in found.finalists[1:]]
     lines += _others(found)
     changes = [
         f"{change_text(each)}{_needs(found, each)}"
@@ -96,13 +98,13 @@ def answer_lines(found: PlanFound) -> list[str]:
     return lines + [f"note     {text}" for text in basis_notes(bought)]
 
 
-def deployment(one: Finalist) -> str:
-    """Write ``4 x b200-sxm TP1 (4 GPUs), 25.00 USD/h``."""
+def deployment(found: PlanFound, one: Finalist) -> str:
+    """Write ``4 x b200-sxm TP1: 4 GPUs, 25.00 USD/h on demand``, and the same by the month."""
     gpus = count_of(one.gpus, "GPU")
     month = one.usd_per_hour * HOURS_A_MONTH
     return (
         f"{one.candidate.told(one.replicas)}: {gpus}, {one.usd_per_hour:,.2f} USD/h "
-        f"({month:,.0f} USD a month)"
+        f"{CONTRACTS[found.problem.plan.study.contract]} ({month:,.0f} USD a month)"
     )
 
 
@@ -187,14 +189,14 @@ def doubt(probe: Probe) -> str:
     return ", more runs hardly would keep it" if probe.gave_up else ", undecided"
 
 
-def _next(winner: Finalist, other: Finalist) -> str:
+def _next(found: PlanFound, winner: Finalist, other: Finalist) -> str:
     more = other.usd_per_hour / winner.usd_per_hour - 1
     risk = "" if other.proven else ", and its risk is too high all the same"
     fewer = other.state.probes.get(other.replicas - 1)
     if fewer is not None and fewer.verdict is Verdict.UNDECIDED:
         word = "hardly keeps it" if fewer.gave_up else "is undecided"
         risk += f", one replica fewer {word}"
-    return f"{deployment(other)}, {100 * more:+.0f}%{risk}"
+    return f"{deployment(found, other)}, {100 * more:+.0f}%{risk}"
 
 
 def _others(found: PlanFound) -> list[str]:

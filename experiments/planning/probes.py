@@ -131,7 +131,7 @@ class SteadyProbe:
 
     def _effect(self, promise: Promise, counts: Counts) -> float:
         waits = None if self.load is None else effect_of_load(self.load)
-        return expected_effect(promise, counts, waits)
+        return expected_effect(promise, counts, waits, self.study)
 
     @property
     def few(self) -> int:

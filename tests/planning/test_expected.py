@@ -2,28 +2,72 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from scipy import stats
 
 from experiments.planning.counts import Counts
-from experiments.planning.expected import effect_of_load, expected_effect
+from experiments.planning.expected import (
+    effect_at,
+    effect_of_load,
+    effect_of_tokens,
+    expected_effect,
+)
 from experiments.planning.promises import Promise
 from experiments.planning.sequential import Batch, Verdict, decide, no_luck
 from experiments.reporting.support import OF_TOKENS, Load
+from experiments.study.build import settled
+from experiments.study.document import Study
 
 ALLOWED = 0.01
 BOTH = Promise("", ALLOWED, ("ttft_s", "tpot_s"))
 NEAR = Load(0.93, 1.0, 1.0, 1)
 
 
-def test_who_waits_counts_with_the_load_and_the_others_as_tokens_do() -> None:
+def serving(rate_per_s: float = 40.0, **changes: Any) -> Study:
+    """120 output tokens at 50 ms and a second for the first: at most seven seconds of a request."""
+    arrivals = {"process": "poisson", "rate_per_s": rate_per_s} | changes
+    lengths = {"prompt": {"distribution": "constant", "value": 300},
+               "output": {"distribution": "constant", "value": 120}}  # fmt: skip
+    raw = {
+        "name": "expected", "model": "llama-3-8b", "cluster": {"gpu": "a100-80gb-sxm"},
+        "engine": {"max_num_seqs": 256}, "slo": {"ttft_s": 1.0, "tpot_s": 0.05},
+        "workload": {"arrivals": arrivals, "lengths": lengths, "num_requests": 1000},
+    }  # fmt: skip
+    return settled(Study.model_validate(raw))
+
+
+def test_who_waits_counts_with_the_load_and_the_others_with_all_that_are_served() -> None:
     half = Counts((BOTH,), 1000, {"": 40}, {}, {"": 20})
-    assert expected_effect(BOTH, half, 100.0) == pytest.approx((100 + OF_TOKENS) / 2)
+    study = serving()
+    assert expected_effect(BOTH, half, 100.0, study) == pytest.approx((100 + 256 / 5) / 2)
     none = Counts((BOTH,), 1000, {"": 0}, {}, {"": 0})
-    assert expected_effect(BOTH, none, 100.0) == 100.0
-    assert expected_effect(BOTH, half, None) == 1.0
-    assert expected_effect(Promise("", ALLOWED, ("tpot_s",)), half, None) == OF_TOKENS
+    assert expected_effect(BOTH, none, 100.0, study) == 100.0
+    assert expected_effect(BOTH, half, None, study) == 1.0
+    tokens = Promise("", ALLOWED, ("tpot_s",))
+    assert expected_effect(tokens, half, None, study) == 256 / 5
+
+
+def test_answers_are_slow_together_the_more_are_served_at_once() -> None:
+    """Seven seconds of so many a second, and not more than there are seats."""
+    assert effect_of_tokens(serving(20.0)) == pytest.approx(20 * 7 / 5)
+    assert effect_of_tokens(serving(1.0)) == OF_TOKENS
+    users = {"process": "closed_loop", "users": 200, "think_s": 1}
+    assert effect_of_tokens(_with_users(users)) == OF_TOKENS
+
+
+def test_nothing_is_expected_where_no_load_is_known() -> None:
+    users = _with_users({"process": "closed_loop", "users": 200, "think_s": 1})
+    assert effect_at(users, BOTH, 0.5) == 0.0
+    assert effect_at(users, Promise("", ALLOWED, ("tpot_s",)), 0.0) == OF_TOKENS
+    assert effect_at(serving(20.0), BOTH, 0.0) == pytest.approx(20 * 7 / 5)
+
+
+def _with_users(arrivals: dict[str, Any]) -> Study:
+    study = serving().resolved()
+    study["workload"]["arrivals"] = arrivals
+    return settled(Study.model_validate(study))
 
 
 def test_waits_come_together_the_more_the_nearer_the_capacity_is() -> None:

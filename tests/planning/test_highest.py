@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.planning.capacity.highest import Search
+from experiments.planning.expected import effect_of_load
 from experiments.planning.promises import Promise
 from experiments.planning.samples import MOST_STRAIN, Sample
 from experiments.planning.trials import Trial
@@ -31,6 +32,11 @@ class Known:
 
     def at(self, value: float) -> Study:
         return cast(Study, value)
+
+
+def alone(_: Study, __: Promise, ___: float) -> float:
+    """Let seeds tell alone."""
+    return 0.0
 
 
 class Zero:
@@ -61,9 +67,7 @@ def test_a_limit_is_found_however_steep_the_misses_grow(at: float, growth: float
         odds = math.log(0.01 / 0.99) + growth * math.log(value / at)
         return 1 / (1 + math.exp(-max(min(odds, 500.0), -500.0)))
 
-    search = Search(
-        Known(Zero()), asking(share), (JOINT,), 0.02, capacity=20.0, load_of=lambda _: None
-    )
+    search = Search(Known(Zero()), asking(share), (JOINT,), 0.02, capacity=20.0, expected=alone)
     found = search.around(at * 1.04)
     assert found.outcome == "found"
     assert found.value == pytest.approx(at, rel=0.012 if growth == 30 else 0.005)
@@ -83,9 +87,7 @@ def test_one_lucky_run_near_the_capacity_does_not_end_a_search(others: float, ou
             for trial, sample in zip(trials, ask(trials), strict=True)
         ]
 
-    found = Search(
-        Known(Zero()), lucky, (JOINT,), 0.02, capacity=10.0, load_of=lambda _: None
-    ).run()
+    found = Search(Known(Zero()), lucky, (JOINT,), 0.02, capacity=10.0, expected=alone).run()
     assert found.outcome == outcome
     if outcome == "found":
         assert found.value == pytest.approx(9.8 * (0.01 / 0.03) ** (1 / 40), rel=0.01)
@@ -136,7 +138,7 @@ def test_a_few_values_show_that_more_of_a_key_is_not_harder(
     ],
 )
 def test_keys_that_are_harder_are_searched_on(key: str, strain: Callable[[float], float]) -> None:
-    search = Search(Known(Zero(), key), straining(strain), (JOINT,), load_of=lambda _: None)
+    search = Search(Known(Zero(), key), straining(strain), (JOINT,), expected=alone)
     found = search.run()
     assert found.outcome != "not harder"
     assert max(value for value, _ in found.tried) >= 5
@@ -148,16 +150,17 @@ def test_a_load_near_the_capacity_asks_for_more_seeds() -> None:
     def share(value: float) -> float:
         return 1 / (1 + math.exp(-(math.log(0.01 / 0.99) + 30 * math.log(value / 8))))
 
-    def load(study: Study) -> Load:
-        return Load(cast(float, study), 9.0, 1.0, 1)
+    def load(study: Study, _: Promise, waited: float) -> float:
+        assert waited == 1
+        return effect_of_load(Load(cast(float, study), 9.0, 1.0, 1))
 
     found = [
-        Search(Known(Zero()), asking(share), (JOINT,), 0.02, capacity=9.0, load_of=of).around(8.0)
-        for of in (lambda _: None, load)
+        Search(Known(Zero()), asking(share), (JOINT,), 0.02, capacity=9.0, expected=of).around(8.0)
+        for of in (alone, load)
     ]
     assert found[0].seeds < found[1].seeds
     few = Search(
-        Known(Zero()), asking(share), (JOINT,), 0.02, capacity=9.0, load_of=load, most_seeds=9
+        Known(Zero()), asking(share), (JOINT,), 0.02, capacity=9.0, expected=load, most_seeds=9
     )
     assert few.around(8.0).seeds == 9
     assert found[0].value == pytest.approx(found[1].value, rel=0.01)

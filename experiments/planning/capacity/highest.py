@@ -20,8 +20,7 @@ from experiments.planning.capacity.direction import (
 )
 from experiments.planning.capacity.found import Highest, Outcome, Variable
 from experiments.planning.capacity.lines import Line, far, is_around, steepness
-from experiments.planning.expected import effect_of, effect_of_load
-from experiments.planning.lengths import load_that_waits
+from experiments.planning.expected import effect_at
 from experiments.planning.logit_line import (
     NEAR,
     Pair,
@@ -35,7 +34,6 @@ from experiments.planning.logit_line import (
 from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample, binding, waited, worst
 from experiments.planning.trials import Ask, Trial
-from experiments.reporting.support import Load
 from experiments.study.document import Study
 from experiments.study.errors import StudyError
 from model.dataclass import dataclass
@@ -102,8 +100,9 @@ class Search:
     """Seeds of the first pair."""
     most_seeds: int = MOST_SEEDS
     """Of the last pair: an interval that would take more is as wide as it is."""
-    load_of: Callable[[Study], Load | None] = load_that_waits
-    """What the load at a value is, where that is known: it bounds how narrow an interval can be."""
+    expected: Callable[[Study, Promise, float], float] = effect_at
+    """Design effect of the misses of a promise at a value, of which a share waited; 0: not known.
+    It bounds how narrow an interval can be."""
     waited: float = field(default=1.0, init=False)
     """Share of the misses near the answer in which a wait has part, as far as it is known."""
     tried: dict[float, float] = field(default_factory=dict, init=False)
@@ -302,9 +301,7 @@ class Search:
         return Line(pair, samples, promise)
 
     def _effect(self, value: float, promise: Promise) -> float:
-        """Return the design effect of the misses that the load at a value lets expect, or 0."""
-        load = self.load_of(self.varied.at(value))
-        return 0.0 if load is None else effect_of(promise, self.waited, effect_of_load(load))
+        return self.expected(self.varied.at(value), promise, self.waited)
 
     def _found(self, found: Root, line: Line) -> Highest:
         every = [sample for row in line.samples.values() for sample in row]

@@ -8,7 +8,8 @@ import numpy as np
 
 from experiments.planning.capacity.found import Highest
 from experiments.planning.capacity.highest import SEEDS, Search
-from experiments.planning.lengths import load_that_waits, long_enough
+from experiments.planning.expected import effect_at
+from experiments.planning.lengths import long_enough
 from experiments.planning.logit_line import Root
 from experiments.planning.promises import Promise
 from experiments.planning.traffic import scaled
@@ -80,14 +81,15 @@ def held_by(
     traffic = Traffic(study, fewest, draw)
     search = Search(
         traffic, ask, promises, target, label, capacity * traffic.value, begin_with=seeds,
-        most_seeds=MOST_SEEDS, load_of=load_that_waits if around is None else _not_asked,
+        most_seeds=MOST_SEEDS, expected=effect_at if around is None else _not_asked,
     )  # fmt: skip
     found = search.run() if around is None else search.around(around * traffic.value)
     return _relative(found, traffic.value)
 
 
-def _not_asked(_: Study) -> None:
+def _not_asked(_: Study, __: Promise, ___: float) -> float:
     """What is compared with its like, seed by seed, has an interval of differences."""
+    return 0.0
 
 
 def _relative(found: Highest, whole: float) -> Highest:

@@ -327,18 +327,6 @@ def test_a_contract_decides_which_price_is_paid(tmp_path: Path, contract: str, u
     assert paid == {"t4": 0.5, "l40s": usd}
 
 
-def test_the_answer_says_which_contract_its_price_is_of(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = SMALL.replace("[t4, l40s]", "[l40s]").replace("t4: 0.5, ", "") + "contract: reserved\n"
-    out = tmp_path / "out"
-    assert run(study(tmp_path, text), "--out", out, "--set", "also=[]") == 0
-    answer = capsys.readouterr().out.split("answer   ")[1].split("\n")[0]
-    assert ": 1 GPU, 1.00 USD/h reserved (730 USD a month). " in answer
-    assert {row["contract"] for row in rows(out / "plan.csv")} == {"reserved"}
-    assert "1.00 USD/h reserved (730 USD a month)" in (out / "report.html").read_text()
-
-
 def test_what_an_assumption_changes_is_told(tmp_path: Path) -> None:
     """Longer answers leave less; where the capacity ends what is held, its ratio is told."""
     out = tmp_path / "out"

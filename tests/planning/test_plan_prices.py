@@ -79,3 +79,17 @@ def test_the_page_has_prices_with_what_is_left_open(tmp_path: Path) -> None:
             assert bar["text"].startswith(f"{bar['name']}: at least ")
     assert f"{answer:,.2f}" in text
     assert "(95%); " in text  # the interval of what it holds
+
+
+def test_the_answer_says_which_contract_its_price_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = PLAN.replace("[t4, l40s]", "[l40s]").replace("ttft_s: 0.015", "ttft_s: 0.1")
+    prices = "prices: {l40s: {on_demand: 1.9, reserved: 1.0}}\ncontract: reserved\n"
+    (tmp_path / "plan.yaml").write_text(text + prices)
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "plan.yaml"), "--out", str(out), "--jobs", "1"]) == 0
+    answer = capsys.readouterr().out.split("answer   ")[1].split("\n")[0]
+    assert ": 1 GPU, 1.00 USD/h reserved (730 USD a month). " in answer
+    assert (out / "plan.csv").read_text().count(",reserved,") >= 1
+    assert "1.00 USD/h reserved (730 USD a month)" in (out / "report.html").read_text()

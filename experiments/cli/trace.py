@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.command import Parser, between, called, fail, run_command, whole_number
+from experiments.cli.executors import add_plugins
 from model.counts import count_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ EXAMPLES = """examples:
   %(prog)s batching_sweep --point 14 --from 60 --to 70 --out step.json
 """
 STRETCH_S = 30.0
+SERVING = "serving"
+"""The kind of study whose runs have steps."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,22 +66,36 @@ def _parser() -> argparse.ArgumentParser:
         help="set a dotted key to a YAML value",
     )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="default: NAME-pointN.trace.json")
+    add_plugins(parser)
     return parser
 
 
 def _command(options: argparse.Namespace) -> int:
-    from experiments.study.document import read_raw
     from experiments.study.errors import StudyError
+    from experiments.study.plugins import allowed, read_plugins
+
+    try:
+        with allowed(read_plugins(options.plugins)):
+            return _trace(options)
+    except StudyError as error:
+        return fail(str(error))
+
+
+def _trace(options: argparse.Namespace) -> int:
+    """Write the trace. Raises StudyError."""
+    from experiments.study.document import read_raw
+    from experiments.study.kinds import kind_of
     from experiments.study.overrides import parse_overrides
     from experiments.study.points import prepare
 
     stop_s = options.start_s + STRETCH_S if options.stop_s is None else options.stop_s
     if stop_s <= options.start_s:
         return fail(f"--to {stop_s:g} is not after --from {options.start_s:g}")
-    try:
-        plan = prepare(read_raw(options.study, parse_overrides(options.settings)))
-    except StudyError as error:
-        return fail(str(error))
+    loaded = read_raw(options.study, parse_overrides(options.settings))
+    if (kind := kind_of(loaded)) != SERVING:
+        hint = ", such as the winner.yaml that it leaves" if kind == "plan" else ""
+        return fail(f"study {options.study} is of kind {kind}, expected {SERVING}{hint}")
+    plan = prepare(loaded)
     if options.point > len(plan.points):
         return fail(f"--point {options.point}: expected a point from 1 to {len(plan.points)}")
     point = plan.points[options.point - 1]

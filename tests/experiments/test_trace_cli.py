@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from study_files import write_study
+from study_files import SMALL, write_study
 
 from experiments.cli.trace import main
 from experiments.running.api import run_study
@@ -70,3 +70,24 @@ def test_refused(
     (tmp_path / "mine.json").write_text("mine")
     assert main([str(path), "--out", str(tmp_path / "mine.json")]) == 2
     assert (tmp_path / "mine.json").read_text() == "mine"
+
+
+def test_a_policy_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its code runs where the command line allows it, as everywhere."""
+    policy = (
+        "from sim.engine.chunked_prefill import ChunkedPrefill\n\nclass Mine(ChunkedPrefill):\n"
+    )
+    (tmp_path / "mine_of_trace.py").write_text(f'{policy}    """As it is."""\n')
+    given = SMALL.replace("max_num_seqs: 8", "scheduler: mine_of_trace:Mine")
+    path, out = write_study(tmp_path, given), tmp_path / "t.json"
+    assert main([str(path), "--out", str(out)]) == 2
+    assert "runs only where the command line allows it" in capsys.readouterr().err
+    words = ["--plugin", str(tmp_path / "mine_of_trace.py"), "--out", str(out)]
+    assert main([str(path), *words]) == 0
+    assert out.exists()
+
+
+def test_other_kinds_have_no_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat_users", "--out", str(tmp_path / "t.json")]) == 2
+    told = capsys.readouterr().err
+    assert "of kind plan, expected serving, such as the winner.yaml that it leaves" in told

@@ -40,6 +40,17 @@ def test_curves_are_those_of_all_requests() -> None:
     assert np.average(found.within, weights=found.rate) == pytest.approx((ttft <= 0.5).mean())
 
 
+def test_who_would_have_come_after_the_clock_was_stopped_is_not_shown() -> None:
+    columns = requests(4000)
+    late = columns["arrival_s"] > 30
+    columns["status"][late], columns["measured"][late] = 0, 0
+    columns["status"][np.flatnonzero(~late)[-1]] = 0  # came, and has no answer
+    found = curves([columns], SLO, ())
+    assert 29 < found.end_s <= 30
+    assert sum(found.rate) * found.end_s / len(found.rate) == pytest.approx((~late).sum())
+    assert min(found.within) > 0
+
+
 def test_limits_of_percentiles_alone_judge_the_run_over_time_as_well() -> None:
     columns = requests(4000)
     ttft = columns["first_token_s"] - columns["sent_s"]

@@ -13,6 +13,7 @@ from model.dataclass import dataclass
 from sim.measuring.latencies import latency
 from sim.measuring.percentiles import PERCENTS, quantiles_at
 from sim.measuring.slo import HOUR_S, Slo, good, judged_windows
+from sim.recording.result import UNFINISHED
 
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -118,8 +119,10 @@ def _over_time(
     columns: Columns, runs: int, slo: Slo | None, fine: bool
 ) -> tuple[float, list[float], list[float], list[float]]:
     arrival_s = np.asarray(columns["arrival_s"], dtype=np.float64)
+    ended = columns["status"] != UNFINISHED
     present = np.isfinite(arrival_s)
-    end_s = float(arrival_s[present].max(initial=0.0))
+    end_s = float(arrival_s[present & ((columns["measured"] > 0) | ended)].max(initial=0.0))
+    present &= arrival_s <= end_s  # the others would have come after the clock was stopped
     count = SLICES if fine and present.sum() >= FEW else FEW_SLICES
     width_s = end_s / count
     if not width_s:

@@ -11,20 +11,20 @@ from typing import Final
 PACKED: Final = 64
 """So many numbers are made bytes at once."""
 FEW: Final = 8
-"""Up to so many are appended one by one."""
+"""Up to so many are taken from a list, which then costs less."""
 _PACK: Final = [Struct(f"={count}d").pack for count in range(PACKED + 1)]
 
 Piece = tuple[int, float, float]
 """Of a sum of operators: the positions from which on a line counts, and the line: seconds, and
 seconds per position attended."""
 
-Run = Callable[
-    [float, float, list[float], list[float], list[int], list[int], int, float, "array[float]"],
-    float,
-]
-"""Appends the ends of many steps on straight lines, and returns the last one: of their start, base,
-lines (seconds, and seconds per position, by class of cache), positions and their growth by class,
-of how many steps there are and when they must stop."""
+Line = tuple[float, float, int, int]
+"""What steps read of one class of cache while a line counts: its seconds, its seconds per position,
+the positions that the first step attends, and by how many more each step attends than the last."""
+
+Run = Callable[[float, float, list[Line], int, float, "array[float]"], float]
+"""Appends the ends of many steps on straight lines, and returns the last one: of their start, base
+and lines by class of cache, of how many steps there are and when they must stop."""
 
 
 TILE_ROWS: Final = 64
@@ -83,9 +83,9 @@ class StepPrices:
         self.token_s = token_s
         self.sequence_s = sequence_s
         self.decode_pieces = decode_pieces
+        self.classes = len(decode_pieces)
         self.first_pieces = decode_pieces[0]
         """Of the first class, which may be the only one."""
-        self.classes = len(decode_pieces)
         self.beside = beside
         self.eager_s = eager_s
         self.decode_s = [
@@ -143,17 +143,8 @@ class StepPrices:
         if decodes and chunks and self.beside is not None:
             return attention_s + self._beside_s(self.beside, decodes, reads, chunks)
         if decodes:
-            positions = reads[0]
-            for start, flat_s, slope_s in self.first_pieces[decodes]:
-                if positions >= start:
-                    attention_s += flat_s + slope_s * positions
-                    break
-            for place in range(1, self.classes):
-                positions = reads[place]
-                for start, flat_s, slope_s in self.decode_pieces[place][decodes]:
-                    if positions >= start:
-                        attention_s += flat_s + slope_s * positions
-                        break
+            for place in range(self.classes):
+                attention_s += seconds_at(self.decode_pieces[place][decodes], reads[place])
         return attention_s
 
     def _beside_s(
@@ -165,11 +156,7 @@ class StepPrices:
             longest = max(longest, chunk)
         attention_s = decodes * beside.idle_s * ((longest + TILE_ROWS - 1) // TILE_ROWS)
         for place in range(self.classes):
-            positions = reads[place]
-            for start, flat_s, slope_s in beside.pieces[place][decodes]:
-                if positions >= start:
-                    attention_s += flat_s + slope_s * positions
-                    break
+            attention_s += seconds_at(beside.pieces[place][decodes], reads[place])
         return attention_s
 
     def decode_ends_s(
@@ -187,131 +174,40 @@ class StepPrices:
         Raises:
             IndexError: more sequences than the tables were built for.
         """
-        if self.classes == 2 and steps < self._vector_steps:
-            return self._ends_of_two_s(start_s, decodes, reads, growth, steps, until_s, ends_s)
-        if self.classes > 1:
-            return self._ends_of_classes_s(start_s, decodes, reads, growth, steps, until_s, ends_s)
-        base_s, many = self.decode_s[decodes], self._vector_steps
-        end_s, context, left, more = start_s, reads[0], steps, growth[0]
+        base_s, many, classes = self.decode_s[decodes], self._vector_steps, self.classes
+        at, more = reads[0], growth[0]
+        other_flat_s, other_slope_s, other_at, other_more = 0.0, 0.0, 0, 0  # adds nothing to a sum
+        if classes > 1:
+            other_at, other_more = reads[1], growth[1]
+        further = self._further(decodes, reads, growth) if classes > 2 else NO_MORE
+        end_s, left = start_s, steps
         while True:
-            count, end = left, 0
-            for piece in self.first_pieces[decodes]:
-                if context >= piece[0]:
-                    break
-                end = piece[0]
-            _, flat_s, slope_s = piece
-            if end and more:  # as many as begin on this line
-                count = min(left, (end - context - 1) // more + 1)
+            flat_s, slope_s, count = line_at(self.first_pieces[decodes], at, more, left)
+            if classes > 1:
+                other = self.decode_pieces[1][decodes]
+                other_flat_s, other_slope_s, count = line_at(other, other_at, other_more, count)
+            for each in further:
+                count = each.begin(count)
             if count >= many and until_s - end_s > many * base_s:
                 if until_s - end_s < count * base_s:  # no step is shorter than its base
                     count = left = int((until_s - end_s) / base_s) + 1
-                end_s = self._run(
-                    end_s, base_s, [flat_s], [slope_s], [context], growth, count, until_s, ends_s
-                )
-                context += count * more
-            elif count <= FEW or until_s - end_s <= FEW * base_s:
-                for _ in range(count):
-                    end_s += base_s + (flat_s + slope_s * context)
-                    ends_s.append(end_s)
-                    if end_s >= until_s:
-                        break
-                    context += more
+                lines = [
+                    (flat_s, slope_s, at, more),
+                    (other_flat_s, other_slope_s, other_at, other_more),
+                    *[each.line(count) for each in further],
+                ]
+                end_s = self._run(end_s, base_s, lines[:classes], count, until_s, ends_s)
+                at += count * more
+                other_at += count * other_more
             else:
                 found = list[float]()
-                for _ in range(count):
-                    end_s += base_s + (flat_s + slope_s * context)
-                    found.append(end_s)
-                    if end_s >= until_s:
-                        break
-                    context += more
-                put(found, ends_s)
-            left -= count
-            if not left or end_s >= until_s:
-                return end_s
-
-    def _ends_of_two_s(
-        self,
-        end_s: float,
-        decodes: int,
-        reads: list[int],
-        growth: list[int],
-        steps: int,
-        until_s: float,
-        ends_s: "array[float]",
-    ) -> float:
-        """Two classes of cache, as most models with windows have, and few steps: their numbers are
-        looked up once."""
-        base_s, left = self.decode_s[decodes], steps
-        context, other, more, other_more = reads[0], reads[1], growth[0], growth[1]
-        found = list[float]()
-        while True:
-            count, end, other_end = left, 0, 0
-            for piece in self.first_pieces[decodes]:
-                if context >= piece[0]:
-                    break
-                end = piece[0]
-            for other_piece in self.decode_pieces[1][decodes]:
-                if other >= other_piece[0]:
-                    break
-                other_end = other_piece[0]
-            (_, flat_s, slope_s), (_, other_flat_s, other_slope_s) = piece, other_piece
-            if end and more:  # as many as begin on these lines
-                count = min(count, (end - context - 1) // more + 1)
-            if other_end and other_more:
-                count = min(count, (other_end - other - 1) // other_more + 1)
-            for _ in range(count):
-                attention_s = (flat_s + slope_s * context) + (other_flat_s + other_slope_s * other)
-                context += more
-                other += other_more
-                end_s += base_s + attention_s
-                found.append(end_s)
-                if end_s >= until_s:
-                    break
-            left -= count
-            if not left or end_s >= until_s:
-                put(found, ends_s)
-                return end_s
-
-    def _ends_of_classes_s(
-        self,
-        start_s: float,
-        decodes: int,
-        reads: list[int],
-        growth: list[int],
-        steps: int,
-        until_s: float,
-        ends_s: "array[float]",
-    ) -> float:
-        """The same where there are several classes of cache, each on a line of its own."""
-        base_s, many, classes = self.decode_s[decodes], self._vector_steps, self.classes
-        end_s, left, positions = start_s, steps, reads.copy()
-        flats, slopes = [0.0] * classes, [0.0] * classes
-        while True:
-            count = left
-            for place in range(classes):
-                at, end = positions[place], 0
-                for piece in self.decode_pieces[place][decodes]:
-                    if at >= piece[0]:
-                        break
-                    end = piece[0]
-                _, flats[place], slopes[place] = piece
-                if end and growth[place]:
-                    count = min(count, (end - at - 1) // growth[place] + 1)
-            if count >= many and until_s - end_s > many * base_s:
-                if until_s - end_s < count * base_s:
-                    count = left = int((until_s - end_s) / base_s) + 1
-                end_s = self._run(
-                    end_s, base_s, flats, slopes, positions, growth, count, until_s, ends_s
-                )
-                for place in range(classes):
-                    positions[place] += count * growth[place]
-            else:
-                found = list[float]()
-                for _ in range(count):
-                    attention_s = 0.0
-                    for place in range(classes):
-                        attention_s += flats[place] + slopes[place] * positions[place]
-                        positions[place] += growth[place]
+                for _step in range(count):
+                    attention_s = flat_s + slope_s * at
+                    attention_s += other_flat_s + other_slope_s * other_at
+                    at += more
+                    other_at += other_more
+                    for each in further:
+                        attention_s += each.step_s()
                     end_s += base_s + attention_s
                     found.append(end_s)
                     if end_s >= until_s:
@@ -321,14 +217,68 @@ class StepPrices:
             if not left or end_s >= until_s:
                 return end_s
 
+    def _further(self, decodes: int, reads: list[int], growth: list[int]) -> "list[Further]":
+        return [
+            Further(self.decode_pieces[place][decodes], reads[place], growth[place])
+            for place in range(2, self.classes)
+        ]
+
+
+class Further:
+    """Successive steps on the pieces of one class of cache, as far as there are more than two."""
+
+    def __init__(self, pieces: tuple[Piece, ...], at: int, more: int) -> None:
+        self.pieces = pieces
+        self.at = at
+        self.more = more
+        self.flat_s = self.slope_s = 0.0
+
+    def begin(self, most: int) -> int:
+        """Take the line of the next step; return how many begin on it, of ``most``."""
+        self.flat_s, self.slope_s, count = line_at(self.pieces, self.at, self.more, most)
+        return count
+
+    def step_s(self) -> float:
+        """Return what the next step costs, and go on behind it."""
+        seconds = self.flat_s + self.slope_s * self.at
+        self.at += self.more
+        return seconds
+
+    def line(self, steps: int) -> Line:
+        """Return what so many steps cost, and go on behind them."""
+        line = (self.flat_s, self.slope_s, self.at, self.more)
+        self.at += steps * self.more
+        return line
+
+
+NO_MORE: Final[list[Further]] = []
+"""Most models have one class of cache or two."""
+
+
+def line_at(pieces: tuple[Piece, ...], at: int, more: int, most: int) -> tuple[float, float, int]:
+    """Return the line that counts at so many positions, seconds and seconds per position, and how
+    many steps begin on it if each attends ``more`` positions than the last: at most ``most``."""
+    end = 0
+    for piece in pieces:
+        if at >= piece[0]:
+            break
+        end = piece[0]
+    if end and more:
+        most = min(most, (end - at - 1) // more + 1)
+    return piece[1], piece[2], most
+
+
+def seconds_at(pieces: tuple[Piece, ...], positions: int) -> float:
+    """Return what it costs to attend so many positions."""
+    line = line_at(pieces, positions, 0, 1)
+    return line[0] + line[1] * positions
+
 
 def put(values: list[float], ends_s: "array[float]") -> None:
-    """Append many numbers, which one by one would cost more than to find them."""
-    count, start = len(values), 0
-    while count - start > PACKED:
-        ends_s.frombytes(_PACK[PACKED](*values[start : start + PACKED]))
-        start += PACKED
-    if count - start == 1:
-        ends_s.append(values[start])
-    else:
-        ends_s.frombytes(_PACK[count - start](*(values[start:] if start else values)))
+    """Append numbers: many as bytes, as one by one they would cost more than to find them."""
+    if len(values) <= FEW:
+        ends_s.fromlist(values)
+        return
+    for start in range(0, len(values), PACKED):
+        some = values[start : start + PACKED]
+        ends_s.frombytes(_PACK[len(some)](*some))

@@ -103,27 +103,25 @@ class Journal:
         joined = self._end_chunks(batch, end_s) if batch.chunks else 0
         if batch.returned:
             self._end_pauses(batch, end_s)
+        self.end_segment(batch, start_s, end_s, steps, joined, scheduler.held_blocks)
+        if unwanted:
+            for sequence in unwanted:
+                self.left(sequence)
+        return finished
+
+    def end_segment(
+        self, batch: Batch, start_s: float, end_s: float, steps: int, joined: int, held_blocks: int
+    ) -> None:
+        """Write the row of a batch whose steps are computed, and what it has in other columns."""
         self.segments += pack_segment(
-            start_s,
-            end_s,
-            steps,
-            batch.decodes,
-            batch.padding,
-            len(batch.chunks),
-            joined,
-            scheduler.held_blocks,
-            batch.growth[0],
-            batch.reads[0],
-        )
+            start_s, end_s, steps, batch.decodes, batch.padding, len(batch.chunks), joined,
+            held_blocks, batch.growth[0], batch.reads[0],
+        )  # fmt: skip
         for place in range(1, len(batch.reads)):
             self.more_reads.append(batch.growth[place])
             self.more_reads.append(batch.reads[place])
         if self.drafting:
             self._end_drafts(batch)
-        if unwanted:
-            for sequence in unwanted:
-                self.left(sequence)
-        return finished
 
     def _end_drafts(self, batch: Batch) -> None:
         """Note what a step had of drafts; an engine without any gains one token a row."""

@@ -51,7 +51,19 @@ class WaitingQueue:
         raise NotImplementedError
 
     def discard(self, sequence: Sequence) -> bool:
-        """Take out whoever no longer wants to be served; say whether it was here."""
+        """Take out whoever no longer wants to be served, wherever it is; say whether it was here.
+
+        Its entry may stay: see ``tidy``.
+        """
+        if not sequence.waits:
+            return False
+        sequence.waits = False
+        self.count -= 1
+        self.tidy()
+        return True
+
+    def tidy(self) -> None:
+        """Drop the entries of those who wait no longer, where they are more than half of all."""
         raise NotImplementedError
 
     def members(self) -> list[Sequence]:
@@ -96,15 +108,10 @@ class FirstCome(WaitingQueue):
         self.count -= 1
         return first
 
-    def discard(self, sequence: Sequence) -> bool:
-        """Take out one, wherever it is in line."""
-        if not sequence.waits:
-            return False
-        sequence.waits = False
-        self.count -= 1
+    def tidy(self) -> None:
+        """See ``WaitingQueue``."""
         if len(self._line) > 2 * self.count:
             self._line = deque(self.members())
-        return True
 
     def members(self) -> list[Sequence]:
         """Everyone in line."""
@@ -150,16 +157,11 @@ class Ranked(WaitingQueue):
         heappop(self._heap)
         return first
 
-    def discard(self, sequence: Sequence) -> bool:
-        """Take out one, wherever it is in the heap."""
-        if not sequence.waits:
-            return False
-        sequence.waits = False
-        self.count -= 1
+    def tidy(self) -> None:
+        """See ``WaitingQueue``."""
         if len(self._heap) > 2 * self.count:
             self._heap = [entry for entry in self._heap if entry[3].waits]
             heapify(self._heap)
-        return True
 
     def members(self) -> list[Sequence]:
         """Everyone, in the heap's order."""

@@ -13,7 +13,8 @@ taken first.
 
 from typing import Final
 
-from sim.engine.caches.runs import Run, Texts, Watcher
+from sim.engine.caches.runs import Run, Watcher
+from sim.engine.caches.texts import Texts
 
 DENSE: Final = -1
 """A retention interval: every block of a window is kept."""

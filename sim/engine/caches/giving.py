@@ -2,7 +2,8 @@
 
 from sim.engine.caches.block_tables import Interval, Table, count, taken_out
 from sim.engine.caches.hits import Kind
-from sim.engine.caches.runs import ANONYMOUS, FreeQueue, Run, Texts
+from sim.engine.caches.runs import ANONYMOUS, FreeQueue, Run
+from sim.engine.caches.texts import Texts
 
 
 class Giving:

@@ -1,7 +1,8 @@
 """Whether the runs of blocks that requests hold, those in the queue and those with names agree."""
 
 from sim.engine.caches.block_tables import Table, runs_of
-from sim.engine.caches.runs import ANONYMOUS, Run, Texts
+from sim.engine.caches.runs import ANONYMOUS, Run
+from sim.engine.caches.texts import Texts
 
 
 def check_runs(tables: list[Table], free: list[Run], texts: Texts) -> None:

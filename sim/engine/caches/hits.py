@@ -10,13 +10,7 @@ is dropped twice (``eagle_verified``).
 """
 
 from sim.engine.caches.block_tables import Kept
-from sim.engine.caches.runs import Run, Texts, place
-
-Spans = list[tuple[int, int]]
-"""Streams of a text, and behind which of its tokens each of them ends."""
-
-Piece = tuple[Run, int, int]
-"""A part of a run: from which block on, and how many."""
+from sim.engine.caches.texts import Piece, Spans, Texts, place
 
 
 class Kind:
@@ -121,7 +115,7 @@ class Searcher:
     def _whole(self, kind: Kind, spans: Spans, most: int, drops: bool) -> int:
         blocks = most // kind.block_size
         for group in range(kind.first, kind.first + kind.count):
-            blocks = self._from_left(kind, group, spans, blocks)
+            blocks = self._from_left(kind, group, spans, blocks, 0)
         tokens = (max(0, blocks - 1) if drops else blocks) * kind.block_size
         return tokens - tokens % self._alignment
 
@@ -132,24 +126,8 @@ class Searcher:
             blocks = self._from_left(kind, group, spans, blocks, first)
         return blocks * kind.block_size
 
-    def _from_left(self, kind: Kind, group: int, spans: Spans, most: int, have: int = 0) -> int:
-        for stream, end in spans:
-            stop = min(end // kind.block_size, most)
-            if have >= stop:
-                continue
-            runs = self._texts.oldest.get(self.key(stream, group))
-            if runs is None:
-                break
-            at = place(runs, have)
-            while have < stop and 0 <= at < len(runs):
-                run = runs[at]
-                if run.first > have or run.end <= have:
-                    break
-                have = min(run.end, stop)
-                at += 1
-            if have < stop:
-                break
-        return have
+    def _from_left(self, kind: Kind, group: int, spans: Spans, most: int, have: int) -> int:
+        return self._texts.beginning(spans, kind.block_size, most, have, self._groups, group)
 
     def _windowed(self, kind: Kind, spans: Spans, most: int, drops: bool) -> int:
         """Tokens of the longest beginning whose last window is there, and a block more to drop."""
@@ -224,14 +202,7 @@ class Searcher:
         found: list[Piece] = []
         for stream, tokens in spans:
             stop = min(end, tokens // kind.block_size)
-            if first >= stop:
-                continue
-            runs = self._texts.oldest[self.key(stream, group)]
-            at = place(runs, first)
-            while first < stop:
-                run = runs[at]
-                blocks = min(run.end, stop) - first
-                found.append((run, first, blocks))
-                first += blocks
-                at += 1
+            if first < stop:
+                found += self._texts.pieces(self.key(stream, group), first, stop)
+                first = stop
         return found

@@ -14,9 +14,10 @@ from sim.engine.caches.giving import Giving
 from sim.engine.caches.grouped_cache import GroupedPool
 from sim.engine.caches.held import own_stream
 from sim.engine.caches.held_runs import check_runs
-from sim.engine.caches.hits import Kind, Piece, Searcher, Spans
+from sim.engine.caches.hits import Kind, Searcher
 from sim.engine.caches.hybrid_settings import HybridSettings, least_common
-from sim.engine.caches.runs import ANONYMOUS, FreeQueue, Run, Texts
+from sim.engine.caches.runs import ANONYMOUS, FreeQueue, Run
+from sim.engine.caches.texts import Piece, Spans, Texts
 from sim.engine.sequence import Sequence
 
 

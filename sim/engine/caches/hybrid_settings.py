@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sim.engine.caches.hits import Spans
+from sim.engine.caches.texts import Spans
 
 
 class HybridSettings:

@@ -8,9 +8,9 @@ the window        .    .   [  ] [  ]     what the window has left behind by then
 
 from sim.engine.caches.block_groups import BlockGroup
 from sim.engine.caches.block_tables import Table
-from sim.engine.caches.hits import Piece
 from sim.engine.caches.hybrid_blocks import HybridBlocks
 from sim.engine.caches.hybrid_settings import HybridSettings
+from sim.engine.caches.texts import Piece
 from sim.engine.sequence import Sequence
 
 

@@ -19,12 +19,10 @@ from collections.abc import Callable
 from sim.engine.caches.held import check_holders, check_known, held_runs, own_stream, told
 from sim.engine.caches.homes import Homes
 from sim.engine.caches.kv_cache import BlockPool
-from sim.engine.caches.runs import ANONYMOUS, FreeQueue, Run, Texts, place
+from sim.engine.caches.runs import ANONYMOUS, FreeQueue, Run
 from sim.engine.caches.telling import Telling, apart
+from sim.engine.caches.texts import Piece, Spans, Texts
 from sim.engine.sequence import Sequence, known_at
-
-Spans = list[tuple[int, int]]
-"""Streams of a request's text, and behind which of its blocks each of them ends."""
 
 
 class PrefixCache(BlockPool):
@@ -64,13 +62,11 @@ class PrefixCache(BlockPool):
         self._spans_of = spans_of
         self._unhashed_first = unhashed_first
         self._admissions = 0
-        self.hits: list[tuple[Run, int, int]] = []
-        """What the last search found: of each run, from which block on, and how many."""
+        self.hits: list[Piece] = []
+        """What the last search found."""
         self._found = 0  # how many blocks that were
         self._idle = 0  # and how many of them are free
         self._missing = ANONYMOUS  # the stream whose next block was not there
-        self.saw_free = False
-        """Whether ``cached_blocks`` last saw a block that nobody holds: it may be taken by now."""
         self._queue = FreeQueue()
         self._queue.append(Run(ANONYMOUS, 0, num_blocks, 0, False))
         self._queued = num_blocks  # blocks in the queue; more than free: some were taken since
@@ -101,22 +97,13 @@ class PrefixCache(BlockPool):
 
     def _find_in(self, stream: int, stop: int) -> bool:
         """Find the next blocks of a stream; say whether all of them up to ``stop``."""
-        runs = self._texts.oldest.get(stream)
-        if runs is None:
-            return False
-        have, at = self._found, place(runs, self._found)
-        while have < stop and 0 <= at < len(runs):
-            run = runs[at]
-            if run.first > have or run.end <= have:
-                break
-            count = min(run.end, stop) - have
-            self.hits.append((run, have, count))
-            if not run.holders:
-                self._idle += count
-            have += count
-            at += 1
-        self._found = have
-        return have == stop
+        end = self._texts.reach(stream, self._found, stop)
+        for piece in self._texts.pieces(stream, self._found, end):
+            self.hits.append(piece)
+            if not piece[0].holders:
+                self._idle += piece[2]
+        self._found = end
+        return end == stop
 
     def lacks(self, tokens: int) -> int:
         """Free blocks that the sequence just looked for takes, those it found included."""
@@ -285,27 +272,13 @@ class PrefixCache(BlockPool):
             text: streams, and behind which of its tokens each of them ends.
             most: blocks.
         """
-        have, size = 0, self.block_size
-        self.saw_free = False
-        for stream, tokens in text:
-            stop = min(tokens // size, most)
-            if have >= stop:
-                continue
-            runs = self._texts.oldest.get(stream)
-            if runs is None:
-                break
-            at = place(runs, have)
-            while have < stop and 0 <= at < len(runs):
-                run = runs[at]
-                if run.first > have or run.end <= have:
-                    break
-                if not run.holders:
-                    self.saw_free = True
-                have = min(run.end, stop)
-                at += 1
-            if have < stop:
-                break
-        return have
+        self._texts.saw_free = False
+        return self._texts.beginning(text, self.block_size, most)
+
+    @property
+    def saw_free(self) -> bool:
+        """Whether ``cached_blocks`` last saw a block that nobody holds: it may be taken by now."""
+        return self._texts.saw_free
 
     def spares(self, taken: int) -> bool:
         """Tell whether the next ``taken`` free blocks, beyond those counted, have no identity."""

@@ -7,7 +7,8 @@ ahead, when one has ended (``AsyncScheduler._update_request_with_output``).
 
 from collections.abc import Callable
 
-from sim.engine.caches.prefix_cache import PrefixCache, Spans
+from sim.engine.caches.prefix_cache import PrefixCache
+from sim.engine.caches.texts import Spans
 from sim.engine.sequence import Sequence
 
 

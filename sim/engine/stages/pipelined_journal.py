@@ -11,7 +11,7 @@ that they add up to the time in which any stage is busy. Gaps between tokens are
 as the step before that of a token is another one for each.
 """
 
-from sim.engine.journal import Journal, note_start, pack_chunk, pack_segment
+from sim.engine.journal import Journal, note_start, pack_chunk
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.stages.pipelined_prefill import PipelinedBatch
@@ -52,16 +52,9 @@ class PipelinedJournal(Journal):
         finished = scheduler.complete(batch, 1, unwanted)
         self._note_gaps(batch, step, end_s)
         joined = self._note_chunks(batch, step, end_s)
-        self.segments += pack_segment(
-            max(start_s, self.last_end_s), end_s, 1, batch.decodes, batch.padding,
-            len(batch.chunks), joined, scheduler.held_blocks, 0, batch.reads[0],
-        )  # fmt: skip
+        start_s = max(start_s, self.last_end_s)
+        self.end_segment(batch, start_s, end_s, 1, joined, scheduler.held_blocks)
         self.last_end_s = end_s
-        for place in range(1, len(batch.reads)):
-            self.more_reads.append(0)
-            self.more_reads.append(batch.reads[place])
-        if self.drafting:
-            self._end_drafts(batch)
         return finished
 
     def _note_gaps(self, batch: PipelinedBatch, step: int, end_s: float) -> None:

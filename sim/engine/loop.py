@@ -81,6 +81,7 @@ class Loop(GoesOn):
             self.now_s = now_s
             if self.arrival.arrival_s <= now_s:
                 self.take_arrivals(now_s)
+            # Complete what was computed until now, and ask for what is computed next.
             batch = self.batch
             idle = batch is None
             if batch is not None:
@@ -88,6 +89,7 @@ class Loop(GoesOn):
             batch, start_s = scheduler.next_batch(now_s), now_s
             if self.gauge is not None:
                 self._planned(self.gauge, now_s, idle)
+            # When does that end: one step, or many that are alike; or when does somebody come?
             if batch is None:
                 now_s = min(scheduler.wake_s, self.arrival.arrival_s)
                 if now_s <= start_s:
@@ -104,6 +106,7 @@ class Loop(GoesOn):
                     until_s = self.arrival.arrival_s
                 now_s = machine.compute(batch, start_s, until_s, ends_s)
             self.batch, self.start_s = batch, start_s
+            # Go on behind it, unless something else happens before.
             if now_s > stop_s or now_s == inf or now_s >= self.agenda.next_s():
                 return now_s
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from hardware.servers import server_of
+from hardware.servers import server_of, without_count
 from hardware.yaml_file import Row, read_bundled, validated
 from model.dataclass import dataclass
 from model.kept import kept
@@ -273,9 +273,9 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
 
 
 def _of_several(name: str) -> str | None:
-    """The GPU of ``4xh100``, ``gpu-4x-h100`` (Lambda), ``h100-x-4`` or ``gpu:h100:4`` (Slurm)."""
-    found = re.fullmatch(r"(?:gpu-)?\d+-?[x*]-?(.+)|(?:gpu:)?(.+?)-?[x*:]-?\d+", name)
-    return None if found is None else _spelled(found[1] or found[2])
+    """The GPU of a name that says how many there are."""
+    one = without_count(name)
+    return None if one == name else _spelled(one)
 
 
 def _part_of(written: str) -> str | None:

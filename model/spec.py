@@ -155,11 +155,19 @@ def _typo(name: str) -> str:
 
 
 def _kin(name: str) -> str:
-    """The models of the catalogue whose name begins alike; none of them is meant."""
-    plain = plain_name(name)
-    word = re.split(r"[-.\d]", plain)[0]
-    kin = [one for one in catalogue() if re.split(r"[-.\d]", one)[0] == word]
-    return f"; beginning with {word}: {', '.join(kin)}" if kin else ""
+    """The models of the catalogue whose name begins alike, a slip of the pen apart, and none of
+    which is meant; where there are none, how the names of all begin."""
+
+    def beginning(text: str) -> str:
+        return re.split(r"[-.\d]", text)[0]
+
+    begin = {one: beginning(one) for one in catalogue()}
+    words = sorted({*begin.values()})
+    begun = beginning(plain_name(name))
+    word = begun if begun in words else next(iter(difflib.get_close_matches(begun, words, 1)), None)
+    if word is None:
+        return f", which begin with {', '.join(words)}"
+    return f"; beginning with {word}: {', '.join(one for one in begin if begin[one] == word)}"
 
 
 def _exists(path: Path) -> bool:

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from experiments.study.build import Keys, keys_of, longest_that_fits, prices_of, settled
+from experiments.reporting.server_notes import server_notes
+from experiments.study.build import Keys, keys_of, prices_of, settled
 from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool
 from hardware.calibration import DATASHEET
 from hardware.engines.constants import UNMEASURED, constants_named, constants_of
-from hardware.engines.defaults import engine_defaults
-from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
 from hardware.evidence import POOR_MEAN, POOR_WORST
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
@@ -23,7 +22,6 @@ from model.counts import count_of
 from model.spec import load_spec
 from sim.settings.engine_config import EngineConfig, precision_of
 from sim.settings.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
-from sim.settings.prefix_caching import uncached
 
 Name = TypeVar("Name")
 
@@ -143,9 +141,7 @@ def _notes_of(study: Study) -> list[str]:
     return [
         *price_notes(study),
         *model_notes(study),
-        *length_notes(study),
-        *rejection_notes(study),
-        *cache_notes(study),
+        *server_notes(study),
         *cost_notes(study),
     ]
 
@@ -248,53 +244,6 @@ def model_notes(study: Study) -> list[str]:
             f"of {spec.name}, which attend chunks of it: a little too slow"
         )
     return notes
-
-
-def length_notes(study: Study) -> list[str]:
-    """Say that the longest request is what fits, where nobody stated one."""
-    engine, spec = settled(study).engine, load_spec(study.model)
-    if engine.max_model_len != longest_that_fits(study):
-        return []
-    return [
-        f"max_model_len is {engine.max_model_len}, as a request of {spec.max_model_len} tokens, "
-        f"the longest of {spec.name}, does not fit into the KV cache: vLLM refuses to start until "
-        "--max-model-len says so"
-    ]
-
-
-def rejection_notes(study: Study) -> list[str]:
-    """Say that no request can be served, where the shortest is too long already."""
-    lengths, most = study.workload.lengths, settled(study).engine.max_model_len
-    if lengths is None or lengths.trace is not None or study.workload.sessions is not None:
-        return []
-    least = sum(
-        getattr(law, "value", getattr(law, "min", 1)) for law in (lengths.prompt, lengths.output)
-    )
-    if most is None or least <= most:
-        return []
-    return [
-        f"every request is rejected: it has at least {least:,} tokens, prompt and answer together, "
-        f"expected at most max_model_len = {most:,}"
-    ]
-
-
-def cache_notes(study: Study) -> list[str]:
-    """Say where the KV cache does less than vLLM's, unasked."""
-    engine, spec = settled(study).engine, load_spec(study.model)
-    gpu = gpu_of(study.cluster.all_pools[0].gpu, prices_of(study))
-    version = str(engine.version)
-    drafts = engine.speculative is not None
-    stages = max(pool.pipeline_parallel_size for pool in study.cluster.all_pools)
-    why = uncached(spec, version, engine.disable_hybrid_kv_cache_manager, drafts, stages)
-    on = engine_defaults(version, gpu).enable_prefix_caching
-    if any(cache.states for cache in spec.caches):
-        on = vllm().defaults.caches_states.at(version_key(version))
-    if engine.enable_prefix_caching or not on or why is None:
-        return []
-    return [
-        f"prefix caching is off, though vLLM has it on with {spec.name}: {why}. Prompts that begin "
-        "alike are computed whole: TTFT is too long and capacity too low for them"
-    ]
 
 
 def cost_notes(study: Study) -> list[str]:

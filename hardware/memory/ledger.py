@@ -198,9 +198,9 @@ class MemoryLedger:
         ]
 
     def _blocks_text(self) -> str:
-        groups, blocks = self.layout.groups, f"{self.num_gpu_blocks} blocks"
+        groups, blocks = self.layout.groups, count_of(self.num_gpu_blocks, "block")
         if len(groups) == 1 and not groups[0].state:
-            blocks += f" of {self.block_size} tokens"
+            blocks += f" of {count_of(self.block_size, 'token')}"
         blocks += f", {self.block_bytes / 2**20:.3g} MiB each"
         if len(groups) > 1:
             alike = Counter(map(str, groups))
@@ -214,7 +214,7 @@ class MemoryLedger:
         if len(self.layout.groups) < 2 or not self.longest_blocks:
             return []
         text = (
-            f"max_model_len = {self.max_model_len}: {self.longest_blocks} blocks, "
+            f"max_model_len = {self.max_model_len}: {count_of(self.longest_blocks, 'block')}, "
             f"{self.max_concurrency:.2f} at a time"
         )
         return [("longest request", self.longest_blocks * self.block_bytes, text)]

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import AliasChoices, Field, NonNegativeInt, PositiveFloat, model_validator
 
+from model.counts import count_of
 from model.families.keys import Config, ExpertCount, Family, PositiveInt, check_experts
 from model.families.layer_types import check_layer_types
 from model.families.llama import LAYER
@@ -81,8 +82,8 @@ class DeepseekV4Keys(WindowedKeys):
         if self.layer_types is None and ratios is not None:
             if len(ratios) < layers:
                 raise ValueError(
-                    f"compress_ratios has {len(ratios)} entries: expected num_hidden_layers = "
-                    f"{layers}, and those of the layers that draft"
+                    f"compress_ratios has {count_of(len(ratios), 'entry', 'entries')}: expected "
+                    f"num_hidden_layers = {layers}, and those of the layers that draft"
                 )
             check_layer_types("compress_ratios", ratios[:layers], layers, tuple(RATIOS))
         check_layer_types("layer_types", self.layer_types, layers, tuple(TOKENS))

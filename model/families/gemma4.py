@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt, model_validator
 
 from model.families.gemma2 import Gemma3Keys
 from model.families.keys import Config, ExpertCount, Family, PositiveInt, check_experts
+from model.families.layer_types import check_every_layer
 from model.families.llama import ATTENTION, LAYER
 from model.families.windowed import FULL, SLIDING
 from model.matrices import Matrix, repeated
@@ -206,11 +207,7 @@ class Gemma3nKeys(SharedCacheKeys):
 
     @model_validator(mode="after")
     def _as_many_widths(self) -> "Gemma3nKeys":
-        if self.widths is not None and len(self.widths) != self.num_hidden_layers:
-            raise ValueError(
-                f"intermediate_size has {len(self.widths)} entries: expected num_hidden_layers = "
-                f"{self.num_hidden_layers}"
-            )
+        check_every_layer("intermediate_size", self.widths, self.num_hidden_layers)
         return self
 
     def mixer_at(self, place: int, config: Config) -> Mixer:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import AliasChoices, Field, model_validator
 
 from model.families.keys import Config, ExpertCount, Family, PositiveInt, check_experts
+from model.families.layer_types import check_every_layer
 from model.families.llama import ATTENTION, LAYER, LlamaKeys
 from model.mixers.mixer import Mixer
 from model.mlps.dense import Dense
@@ -57,11 +58,7 @@ class Llama4Keys(LlamaKeys):
     @model_validator(mode="after")
     def _enough_experts(self) -> "Llama4Keys":
         check_experts(self.num_experts_per_tok, self.num_experts)
-        told, layers = self.no_rope_layers, self.num_hidden_layers
-        if told and len(told) != layers:
-            raise ValueError(
-                f"no_rope_layers has {len(told)} entries: expected num_hidden_layers = {layers}"
-            )
+        check_every_layer("no_rope_layers", self.no_rope_layers or None, self.num_hidden_layers)
         return self
 
     @property

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from pydantic import NonNegativeInt, PositiveFloat, model_validator
 
 from model.families.keys import Config, ExpertCount, Family, PositiveInt, check_experts
+from model.families.layer_types import check_every_layer
 from model.families.llama import LlamaKeys
 from model.families.row import Row
 from model.lengths import (
@@ -85,12 +86,7 @@ class PlainKeys(LlamaKeys):
     def _every_layer_is_told(self) -> "PlainKeys":
         layers = self.num_hidden_layers
         for key in ("no_rope_layers", "layer_types", "moe_layers"):
-            told = getattr(self, key)
-            if told is not None and len(told) != layers:
-                raise ValueError(
-                    f"{self.told(key)} has {len(told)} entries: expected num_hidden_layers = "
-                    f"{layers}"
-                )
+            check_every_layer(self.told(key), getattr(self, key), layers)
         unknown = sorted({*(self.layer_types or ())} - {FULL, SLIDING})
         if unknown:
             raise ValueError(f"layer_types has {unknown[0]!r}: expected {FULL} or {SLIDING}")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from model.families.keys import Config, Family, PositiveInt
+from model.families.layer_types import check_every_layer
 from model.families.llama import NAMES, LlamaKeys
 from model.mixers.mixer import Mixer
 from model.mixers.none import NoMixer
@@ -51,11 +52,7 @@ class NasKeys(LlamaKeys):
 
     @model_validator(mode="after")
     def _every_layer_is_told(self) -> "NasKeys":
-        told, layers = len(self.block_configs), self.num_hidden_layers
-        if told != layers:
-            raise ValueError(
-                f"block_configs has {told} entries: expected num_hidden_layers = {layers}"
-            )
+        check_every_layer("block_configs", self.block_configs, self.num_hidden_layers)
         for part in (block.ffn for block in self.block_configs):
             if not part.no_op and part.intermediate_size is None and part.ffn_mult is None:
                 raise ValueError(
@@ -107,12 +104,8 @@ class DeciKeys(LlamaKeys):
 
     @model_validator(mode="after")
     def _every_layer_is_told(self) -> "DeciKeys":
-        told, layers = self.num_key_value_heads_per_layer, self.num_hidden_layers
-        if len(told) != layers:
-            raise ValueError(
-                f"num_key_value_heads_per_layer has {len(told)} entries: expected "
-                f"num_hidden_layers = {layers}"
-            )
+        told = self.num_key_value_heads_per_layer
+        check_every_layer("num_key_value_heads_per_layer", told, self.num_hidden_layers)
         wrong = [heads for heads in told if self.num_attention_heads % heads]
         if wrong:
             raise ValueError(

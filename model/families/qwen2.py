@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, model_validator
 
 from model.families.keys import Family, PositiveInt
+from model.families.layer_types import check_every_layer
 from model.families.llama import NAMES, LlamaKeys
 
 
@@ -21,11 +22,7 @@ class Qwen2Keys(LlamaKeys):
     @model_validator(mode="after")
     def _one_kind_of_attention(self) -> "Qwen2Keys":
         kinds = set(self._layer_types())
-        if self.layer_types is not None and len(self.layer_types) != self.num_hidden_layers:
-            raise ValueError(
-                f"layer_types has {len(self.layer_types)} entries: expected num_hidden_layers = "
-                f"{self.num_hidden_layers}"
-            )
+        check_every_layer("layer_types", self.layer_types, self.num_hidden_layers)
         if len(kinds) > 1 or not kinds <= {"full_attention", "sliding_attention"}:
             source = "layer_types" if self.layer_types is not None else "max_window_layers"
             raise ValueError(

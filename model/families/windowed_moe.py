@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import AliasChoices, Field, NonNegativeInt, PositiveFloat, model_validator
 
 from model.families.keys import Config, ExpertCount, Family, PositiveInt, check_experts
-from model.families.layer_types import MLP_TYPES, check_layer_types
+from model.families.layer_types import MLP_TYPES, check_every_layer, check_layer_types
 from model.families.llama import ATTENTION, LAYER
 from model.families.windowed import SLIDING, WindowedKeys
 from model.mixers.attention import Attention
@@ -106,12 +106,8 @@ class LagunaKeys(WindowedMoeKeys):
 
     @model_validator(mode="after")
     def _heads_of_every_layer(self) -> "LagunaKeys":
-        heads, layers = self.num_attention_heads_per_layer, self.num_hidden_layers
-        if heads is not None and len(heads) != layers:
-            raise ValueError(
-                f"num_attention_heads_per_layer has {len(heads)} entries: expected "
-                f"num_hidden_layers = {layers}"
-            )
+        heads = self.num_attention_heads_per_layer
+        check_every_layer("num_attention_heads_per_layer", heads, self.num_hidden_layers)
         if self.gating not in (True, False, "per-head", "per-element"):
             raise ValueError(f"gating = {self.gating!r}: expected per-head, per-element or false")
         return self

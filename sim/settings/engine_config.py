@@ -122,7 +122,8 @@ class EngineConfig(BaseModel):
     before all others; else the block that became free first. Default: the version's, true since
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
-    """Tokens in one KV-cache block."""
+    """Tokens in one KV-cache block. Servers take multiples of 16; others
+    are simulated as well, and told."""
     speculative: SpeculativeConfig | None = None
     """chunked_prefill: drafts of several tokens, verified together (vLLM's speculative_config).
     Default: none."""

@@ -275,6 +275,19 @@ def test_a_server_of_a_cloud_is_no_gpu(name: str, count: int, gpu: str) -> None:
         ("A100-SXM-64GB", "where a100-80gb-sxm has 80 GB"),
         ("h100:8", "expected the name of one, h100-sxm; how many"),
         ("gpu:a100-80gb:4", "expected the name of one, a100-80gb-sxm; how many"),
+        *[
+            (name, "expected the name of one, h100-sxm; how many")
+            for name in (
+                "8 H100",
+                "8H100",
+                "2x8xH100",
+                "HGX H100 8-GPU",
+                "H100 SXM5 8x",
+                "8-way H100",
+            )
+        ],
+        ("rtx4090x2", "expected the name of one, rtx-4090; how many"),
+        ("A100 40", "is not in the catalogue, expected one of"),
     ],
 )
 def test_parts_other_memories_and_counts_are_named(name: str, told: str) -> None:

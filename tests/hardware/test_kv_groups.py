@@ -234,7 +234,7 @@ def test_a_ledger_shows_its_groups() -> None:
     assert entry.kv_tokens == int(entry.num_gpu_blocks / 1025 * 8192)
     text = entry.as_text()
     assert "in groups: 18 layers within a window of 128, 16 tokens a block; 18 layers, 16" in text
-    assert f"max_model_len = 8192: 1025 blocks, {entry.max_concurrency:.2f} at a time" in text
+    assert f"max_model_len = 8192: 1,025 blocks, {entry.max_concurrency:.2f} at a time" in text
     older = replace(entry, tokens_by_concurrency=False)
     assert older.kv_tokens == entry.num_gpu_blocks // 2 * 16
     few = replace(entry, num_gpu_blocks=500)

@@ -84,8 +84,13 @@ def test_the_ledger_as_text():
         "- rotary table          0.00 GiB  cosines and sines of all positions\n"
         "- activations           1.18 GiB  largest step: sampling 256 rows\n"
         "- non-torch             0.22 GiB  CUDA, libraries, collectives\n"
-        "= left for KV          54.88 GiB  28097 blocks of 16 tokens, 2 MiB each"
+        "= left for KV          54.88 GiB  28,097 blocks of 16 tokens, 2 MiB each"
     )
+
+
+def test_one_block_is_one():
+    entry = ledger("llama-3-8b", "a100", num_gpu_blocks=1, max_model_len=8)
+    assert "given: 1 block of 16 tokens" in entry.as_text()
 
 
 def test_a_newer_ledger_holds_graphs_and_tells_of_a_first_start():
@@ -110,7 +115,7 @@ def test_given_blocks_are_taken():
     entry = ledger("llama-3-8b", "a100", num_gpu_blocks=1000)
     assert entry.num_gpu_blocks == 1000
     assert entry.overridden
-    assert "KV cache                1.95 GiB  given: 1000 blocks" in entry.as_text()
+    assert "KV cache                1.95 GiB  given: 1,000 blocks" in entry.as_text()
 
 
 def test_given_blocks_may_pass_the_utilization_but_not_the_memory():

@@ -30,6 +30,8 @@ from model.spec import (
             "meta-llama/Meta-Llama-3-71B-Instruct",
             "neither .* names that .*; beginning with llama: .*llama-3-70b, .*llama-65b$",
         ),
+        ("lamma-9", "names that .*; beginning with llama: llama-2-13b, "),
+        ("xyzzyq", "names that .* lists, which begin with apertus, .*llama, .*yi$"),
         ("nowhere/config.json", "no such file or folder, expected a path to a config.json"),
         ("/no/such/folder/Qwen2.5-7B-Instruct-FP8", "no such file or folder"),
         ("./llama-3-8b", "no such file or folder"),

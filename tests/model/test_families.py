@@ -180,7 +180,7 @@ def test_some_layers_do_not_rotate() -> None:
         ({"model_type": "glm4_moe", **SMALL, **DEEPSEEK, "num_experts_per_tok": 7}, "at most .* 6"),
         ({"model_type": "mpt", "attn_config": {"alibi": False}}, "learned positions of MPT"),
         ({"model_type": "mpt", "attn_config": 3}, "attn_config = '3': expected a mapping"),
-        ({"model_type": "smollm3", **SMALL, "no_rope_layers": [1]}, "no_rope_layers has 1 entries"),
+        ({"model_type": "smollm3", **SMALL, "no_rope_layers": [1]}, "no_rope_layers has 1 entry:"),
         ({"model_type": "smollm3", **SMALL, "no_rope_layer_interval": 0}, "interval = 0: expected"),
         (
             {"model_type": "dots1", **SMALL, **DEEPSEEK, "moe_layer_freq": 0},
@@ -208,6 +208,10 @@ def test_some_layers_do_not_rotate() -> None:
             "layer_types has 'full_attention' and 'sliding_attention': expected",
         ),
         ({**NAS, "block_configs": []}, "block_configs has 0 entries: expected num_hidden"),
+        (
+            {**NAS, "block_configs": [block({}, {})]},
+            "block_configs has 1 entry: expected num_hidden",
+        ),
         ({**NAS, "block_configs": [block({}, {})] * 4}, "expected ffn_mult or intermediate_size"),
         (
             {"model_type": "starcoder2", **SMALL, "layer_types": ["chunked"] * 4},

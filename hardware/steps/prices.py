@@ -197,22 +197,25 @@ class StepPrices:
                     *[each.line(count) for each in further],
                 ]
                 end_s = self._run(end_s, base_s, lines[:classes], count, until_s, ends_s)
-                at += count * more
-                other_at += count * other_more
             else:
                 found = list[float]()
+                # As floats, which hold them exactly: adding whole numbers costs more when compiled.
+                positions, added = float(at), float(more)
+                others, others_added = float(other_at), float(other_more)
                 for _step in range(count):
-                    attention_s = flat_s + slope_s * at
-                    attention_s += other_flat_s + other_slope_s * other_at
-                    at += more
-                    other_at += other_more
+                    attention_s = flat_s + slope_s * positions
+                    attention_s += other_flat_s + other_slope_s * others
                     for each in further:
                         attention_s += each.step_s()
                     end_s += base_s + attention_s
                     found.append(end_s)
                     if end_s >= until_s:
                         break
+                    positions += added
+                    others += others_added
                 put(found, ends_s)
+            at += count * more
+            other_at += count * other_more
             left -= count
             if not left or end_s >= until_s:
                 return end_s

@@ -308,7 +308,7 @@ def test_paths_to_a_file_and_to_its_folder(tmp_path: Path) -> None:
             "max_window_layers = 2: expected all 3 layers",
         ),
         ("qwen3", {"layer_types": ["chunked_attention"] * 3}, "layer_types = .*expected all 3"),
-        ("qwen3", {"layer_types": ["full_attention"]}, "layer_types has 1 entries"),
+        ("qwen3", {"layer_types": ["full_attention"]}, "layer_types has 1 entry:"),
         ("mixtral", {"num_experts_per_tok": 7}, "num_experts_per_tok = 7: expected at most .* 6"),
         ("qwen3_moe", {"num_experts_per_tok": 7}, "num_experts_per_tok = 7: expected at most"),
         ("qwen2_moe", {"decoder_sparse_step": 0}, "decoder_sparse_step = 0: expected greater"),

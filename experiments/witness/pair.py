@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from experiments.witness.driver import Run
+from experiments.witness.stepwise import Run
 from experiments.witness.vllm_objects import Config, Json, known
 
 from vllm.sampling_params import SamplingParams  # isort: skip

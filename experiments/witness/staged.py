@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from experiments.witness.driver import Run
+from experiments.witness.stepwise import Run
 from experiments.witness.vllm_objects import Json
 
 from vllm.v1.engine.core import EngineCore  # isort: skip

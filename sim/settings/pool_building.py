@@ -17,7 +17,7 @@ from model.spec import DecoderSpec
 from sim.settings.drafts import draft_cost, draft_plan
 from sim.settings.engine_config import DECODES_ALONE, EngineConfig, precision_of
 from sim.settings.host_time import host_s
-from sim.settings.offloading_config import check_offloaded_groups
+from sim.settings.offloaded_groups import check_offloaded_groups
 from sim.settings.parallelism import checked_ranks, checked_stages
 from sim.settings.pools import Pool, PoolConfig
 from sim.settings.prefix_caching import check_retention

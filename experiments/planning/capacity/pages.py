@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.planning.capacity.answers import Answer, capacity_table, probes_table
 from experiments.planning.capacity.found import Highest
-from experiments.planning.capacity.running import Answer, capacity_table, probes_table
 from experiments.planning.capacity.sheet import sheet
 from experiments.planning.capacity.study import CapacityPlan
 from experiments.planning.capacity.words import percent

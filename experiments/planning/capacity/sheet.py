@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from experiments.planning.capacity.answers import Answer as Found
 from experiments.planning.capacity.found import Highest
-from experiments.planning.capacity.running import Answer as Found
 from experiments.planning.capacity.study import CapacityPlan
 from experiments.planning.capacity.words import (
     limit_text,

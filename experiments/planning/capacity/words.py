@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from experiments.planning.capacity.answers import Answer
 from experiments.planning.capacity.direction import are_alike
 from experiments.planning.capacity.found import Highest
-from experiments.planning.capacity.running import Answer
 from experiments.planning.capacity.study import CapacityPlan
 from experiments.planning.promises import promises_of
 from experiments.planning.sequential import Verdict

@@ -3,9 +3,8 @@
 All groups draw from one queue of free blocks, and each has names of its own for what its blocks
 hold. A request finds as much as all groups have (``hits``). What a window leaves behind
 while a request runs goes to the end of the queue if it can be found again, else to its front
-(``block_tables``). So it matters in which order blocks are given back and taken, also
-within a step: everybody is served in turn, by what changes for them
-(``hybrid_cache``).
+(``block_tables``). So it matters in which order blocks are given back and taken, also within a
+step: everybody is served in turn, by what changes for them (``hybrid_cache``).
 """
 
 from sim.engine.caches.block_groups import BlockGroup

@@ -37,11 +37,12 @@ def print_differences(plan: Plan, differences: Records, to: Screen) -> None:
     """Print what each point changes against its baseline; nothing where nothing is known."""
     if not len(differences):
         return
-    rows = differences.rows()
-    known = [row for row in rows if not math.isnan(row["difference_lo"])]
-    if not any(row["difference"] for row in known):
+    columns = (differences[name] for name in ("metric", "difference", "difference_lo"))
+    known = [row for row in zip(*columns, strict=True) if not math.isnan(row[2])]
+    if not any(difference for _, difference, _ in known):
         return
-    told = {row["metric"] for row in known}
+    rows = differences.rows()
+    told = {metric for metric, _, _ in known}
     metrics = [metric for metric in SHOWN if metric in told]
     if all(point.study.slo is None for point in plan.points):
         metrics = [m for m in metrics if m not in ("goodput_per_s", "slo_attainment")]

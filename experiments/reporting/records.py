@@ -11,10 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic_core import to_json
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Row = Mapping[str, Any]
+
+PLAIN = (1e-4, 1e16)
+"""Numbers that are written without an exponent."""
 
 _PLAIN = {bool, int, float, str}
 
@@ -118,11 +123,23 @@ def _texts(values: list[Any]) -> Iterable[str]:
     if kinds <= {int, bool}:
         return map(str, values)
     if kinds == {float}:
-        texts = list(map(repr, values))
-        return ["" if text == "nan" else text for text in texts] if "nan" in texts else texts
+        return _texts_of_floats(values)
     if kinds == {str}:
         return map({value: _text(value) for value in set(values)}.__getitem__, values)
     return map(_text, values)
+
+
+def _texts_of_floats(values: list[float]) -> list[str]:
+    """``repr`` of each, nothing for NaN; two thirds of such a file's time go to them.
+
+    pydantic writes numbers in half the time of ``repr``, with the same digits: the fewest that tell
+    a number from all others. Only beyond the range in which both write no exponent they differ.
+    """
+    texts = to_json(values).decode()[1:-1].split(",")
+    return [
+        text if PLAIN[0] <= value < PLAIN[1] else repr(value) if value == value else ""
+        for text, value in zip(texts, values, strict=True)
+    ]
 
 
 def _text(value: object) -> str:

@@ -96,7 +96,7 @@ def _means_of(columns: Mapping[str, Floats], span: str, output_s: float) -> Mean
     """
     names = parts_of_span(columns, span)
     if len(columns["status"]) <= ROWS:
-        whole = np.stack([*decomposition(columns, span, output_s).values()])
+        whole = np.array([*decomposition(columns, span, output_s).values()])
 
         def means_of_few(rows: Ints) -> dict[str, float]:
             sums = whole.take(rows, axis=1).sum(axis=1)

@@ -24,6 +24,9 @@ NOT_OF_A_RUN = (
 """Keys of a study that no single run depends on."""
 
 
+_JSON = json.JSONEncoder(sort_keys=True)
+
+
 @cache
 def code_digest() -> str:
     """Return the SHA-256 of the simulating packages' source and data, names included."""
@@ -91,4 +94,4 @@ def _of_calibrations(pools: tuple[Same[Calibration], ...]) -> str:
 
 def digest_of(content: object) -> str:
     """Return the SHA-256 of plain data."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_JSON.encode(content).encode()).hexdigest()

@@ -99,7 +99,8 @@ class Piece:
     @property
     def gaps(self) -> dict[int, int]:
         """Token gaps by ``sim.measuring.bins.bin_of``, how many in each bin."""
-        return _counts(self._part(b"gaps"))
+        columns = unpacked(self.written[b"gaps"])
+        return dict(zip(columns["bin"].tolist(), columns["gaps"].tolist(), strict=True))
 
     @property
     def binding(self) -> dict[str, Column]:
@@ -115,7 +116,7 @@ class Piece:
     @property
     def pool_gaps(self) -> list[dict[int, int]]:
         """Token gaps of each."""
-        return [_counts(each) for each in self._part(b"pool_gaps")]
+        return [dict(pairs) for pairs in self._part(b"pool_gaps")]
 
     @property
     def replicas(self) -> dict[str, list[float]]:
@@ -168,7 +169,7 @@ def _measured(result: Result, scenario: Scenario, point: Study) -> tuple[Piece, 
     """Return what there is to tell of a run beside its requests, and their columns."""
     window = measured_window(result, point.warmup_share, point.warmup_s)
     whole = measured(result, scenario, window, point.slo)
-    metrics = whole.metrics
+    metrics, gaps = whole.metrics, whole.gaps
     if point.slo is not None:
         metrics |= attainments(result.requests, window.measured, point.slo)
         window_s = window_s_of(point)
@@ -184,10 +185,10 @@ def _measured(result: Result, scenario: Scenario, point: Study) -> tuple[Piece, 
     written = {
         b"metrics": _json(metrics),
         b"timeline": packed(timeline(result)),
-        b"gaps": _json(whole.gaps),
+        b"gaps": packed({"bin": np.array(list(gaps)), "gaps": np.array(list(gaps.values()))}),
         b"binding": packed({name: getattr(bound, name) for name in BINDING}),
         b"pools": _json([each.metrics for each in pools]),
-        b"pool_gaps": _json([each.gaps for each in pools]),
+        b"pool_gaps": _json([list(each.gaps.items()) for each in pools]),
         b"replicas": _json(replicas),
     }
     names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, FURTHER)]
@@ -271,11 +272,6 @@ def _told(path: Path, _: Stamp) -> Piece:
     if written.keys() not in (set(PARTS), set()):
         raise KeyError(f"{path} holds {sorted(written)}, expected {sorted(PARTS)}")
     return Piece(written)
-
-
-def _counts(gaps: dict[str, int]) -> dict[int, int]:
-    """JSON has no numbers as keys."""
-    return {int(number): count for number, count in gaps.items()}
 
 
 def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column]]:

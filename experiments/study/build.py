@@ -65,8 +65,8 @@ def settled(study: Study) -> Study:
             found.append(_settled(keys_of(alone)))
     if study.cluster.pools is None:
         engine, calibration = found[0]
-        given = EngineConfig.model_construct(**dict(engine))
-        return study.model_copy(update={"engine": given, "calibration": calibration})
+        given = {"engine": _engine(Same(engine)), "calibration": calibration}
+        return study.model_copy(update=given)
     pools = [
         pool.model_copy(
             update={
@@ -132,18 +132,28 @@ def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
 def keys_of(study: Study) -> Keys:
     """Return what tells the pool of one study (of one pool) from that of another."""
     return (
-        study.model, *_written(Same(study)), study.calibration,
+        study.model, _one_replica(Same(study.cluster)), _written(Same(study.engine)),
+        study.calibration,
         (stamp(study.model), stamp(study.calibration)),
         tuple(each.sha256 for each in given_plugins()),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=KEPT_STUDIES)
-def _written(study: Same[Study]) -> tuple[str, str]:
-    """Write down one replica and the engine."""
+def _one_replica(cluster: Same[ClusterConfig]) -> str:
     plain = {"replicas": 1, "router": "round_robin", "router_settings": {}, "kv_store": None}
-    one = study.value.cluster.model_copy(update=plain)
-    return one.model_dump_json(), study.value.engine.model_dump_json()
+    return cluster.value.model_copy(update=plain).model_dump_json()
+
+
+@lru_cache(maxsize=KEPT_STUDIES)
+def _written(engine: Same[EngineConfig]) -> str:
+    return engine.value.model_dump_json()
+
+
+@lru_cache(maxsize=64)
+def _engine(resolved: Same[ResolvedEngine]) -> EngineConfig:
+    """The settings as a study has them; points that have them in common share them."""
+    return EngineConfig.model_construct(**dict(resolved.value))
 
 
 @lru_cache(maxsize=64)

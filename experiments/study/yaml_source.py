@@ -51,6 +51,9 @@ def document_of(data: Mapping[str, Any], label: str) -> Document:
     return Document(label, found, dict.fromkeys(_paths(found, ()), 0))
 
 
+_LEAVES = frozenset((str, int, float, bool, type(None)))
+
+
 def plain(value: Any, depth: int = 0) -> Any:
     """Return what a program hands over as a file would have it: numbers and arrays of numpy,
     columns of pandas, tuples and ranges as numbers and lists.
@@ -60,6 +63,8 @@ def plain(value: Any, depth: int = 0) -> Any:
     """
     if depth > DEEPEST:
         raise StudyError.of(TOO_DEEP)
+    if type(value) in _LEAVES:  # as most are: every point of a sweep is a copy
+        return value
     if isinstance(value, Mapping):
         return {key: plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | range):

@@ -189,6 +189,7 @@ def _transfers(result: Result, scenario: Scenario, window: Window) -> list[dict[
 def _measured(result: Result, kinds: SequenceOf[Kind], window: Window, slo: Slo | None) -> Measured:
     totals = step_totals(result, window, kinds)
     latencies, gaps = latency_statistics(result, window)
+    service = service_per_window(result, window)
     values = {
         **_counts(result, window),
         **latencies,
@@ -198,8 +199,8 @@ def _measured(result: Result, kinds: SequenceOf[Kind], window: Window, slo: Slo 
         **efficiency(kinds, totals),
         **_drafts(totals),
         **coverage(result, kinds, totals),
-        "saturated": saturated(result, window),
-        "service_per_window": service_per_window(result, window),
+        "saturated": saturated(result, window, service),
+        "service_per_window": service,
         "window_s": window.length_s,
         "duration_s": result.end_s,
     }

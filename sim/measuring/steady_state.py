@@ -119,7 +119,7 @@ def service_per_window(result: Result, window: Window) -> float:
     return float(service_s.mean()) / window.length_s if window.length_s else float("inf")
 
 
-def saturated(result: Result, window: Window) -> float:
+def saturated(result: Result, window: Window, service: float | None = None) -> float:
     """1 if the queue grew for as long as requests came, 0 if not, NaN if that cannot be told.
 
     The queue is the number of requests that arrived and were not worked on yet; requests in
@@ -149,9 +149,11 @@ def saturated(result: Result, window: Window) -> float:
     The columns up to 0.95 are false alarms. M/M/1 is a hard case: with steadier arrivals or
     lengths an overload shows sooner, and without luck if both are constant.
 
+    ``service`` is ``service_per_window``, for those who know it already.
+
     By definition 0 for a closed loop, whose queue is bounded by its users, and for a burst, whose
     queue only shrinks. NaN below two arrivals per batch, or when the window is shorter than
-    ``SERVICE_TIMES`` mean times in service (``service_per_window``).
+    ``SERVICE_TIMES`` mean times in service.
     """
     if result.closed_loop or window.burst:
         return 0.0
@@ -159,8 +161,9 @@ def saturated(result: Result, window: Window) -> float:
     # Of a pool, too, while load comes as ever: that is said of the whole run.
     order = order[np.asarray(result.requests["arrival_s"])[order] <= window.stop_s]
     first = len(order) - int(window.measured.sum())
-    short = service_per_window(result, window) * SERVICE_TIMES > 1
-    if short or len(order) - first < 2 * BATCHES + 1:
+    if service is None:
+        service = service_per_window(result, window)
+    if service * SERVICE_TIMES > 1 or len(order) - first < 2 * BATCHES + 1:
         return float("nan")
     measured = len(order) - first
     starts = first + np.linspace(0, measured, BATCHES + 1).astype(np.int64)

@@ -135,8 +135,10 @@ class _History:
         since = waiting[decoding] - before(waiting[decoding], 0)
         before_s = before(end_s[decoding], self.decoded_s)
         # Their gaps are longer, and among the resumed ones.
-        returned = np.bincount(np.searchsorted(first, block.returned_step), minlength=len(first))
-        veterans = decodes[decoding] - since - returned[decoding]
+        veterans = decodes[decoding] - since
+        if len(block.returned_step):
+            rows = np.searchsorted(first, block.returned_step)
+            veterans -= np.bincount(rows, minlength=len(first))[decoding]
         self._check(block, decoding, veterans, before_s, since)
 
         gap_s = ends_s - before(ends_s, 0.0)

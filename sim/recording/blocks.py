@@ -67,6 +67,7 @@ class Block:
         self.returned_step: Ints = returned[own] - steps.start
         """Of these steps, the ones in which a sequence decoded again that had been held back."""
         self._result, self._steps = result, steps
+        self._wide: dict[str, Ints] = {}
 
     @cached_property
     def step_end_s(self) -> Floats:
@@ -90,8 +91,10 @@ class Block:
         return np.add.reduceat(inside, np.cumsum(steps) - steps, dtype=np.int64)
 
     def ints(self, name: str) -> Ints:
-        """A column of counts, wide enough to calculate with: shape (segments,)."""
-        return np.asarray(self.segments[name], dtype=np.int64)
+        """A column of counts, wide enough to calculate with, for reading: shape (segments,)."""
+        if name not in self._wide:
+            self._wide[name] = np.asarray(self.segments[name], dtype=np.int64)
+        return self._wide[name]
 
     def query_rows(self) -> Ints:
         """Rows of those who decode, one of each and one per draft, with padding: (segments,)."""

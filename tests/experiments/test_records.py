@@ -1,5 +1,6 @@
 """Small tables without pandas: as pandas would have made and written them."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -71,3 +72,16 @@ def test_columns_of_several_chunks_become_one() -> None:
         1,
     ]
     assert values_of(pa.chunked_array([], pa.int8())).dtype == np.int8
+
+
+def test_numbers_in_a_file_are_those_of_repr() -> None:
+    drawn = np.random.default_rng(0)
+    bits = drawn.integers(0, 2**63, 4000, dtype=np.uint64).view(np.float64)
+    values = [
+        *(10 ** drawn.uniform(-6, 18, 4000)).tolist(), *(-drawn.random(100)).tolist(),
+        *map(float, range(50)), *bits.tolist(), 0.1 + 0.2, 1e-4, 9.999e-5, 1e16, 2.0**53,
+        -0.0, 5e-324, math.inf, -math.inf, math.nan,
+    ]  # fmt: skip
+    lines = Records({"value": values, "place": range(len(values))}).csv().splitlines()[1:]
+    found = [line.split(",")[0] for line in lines]
+    assert found == ["" if math.isnan(value) else repr(value) for value in values]

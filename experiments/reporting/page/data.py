@@ -74,12 +74,13 @@ def page_data(
     order = by_merit(rows, states, slo)
     axis, of_curves = axis_of(told, rows)
     groups, lines = _groups(keys, rows), [_called(of_curves, names, row) for row in rows]
+    of_group, of_line = _places(groups), _places(lines)
     parts = {span: _union(each.parts.get(span, {}) for each in curves if each) for span in SPANS}
     bound = _union(each.bound for each in curves if each)
     points = [
         _point(row, keys, columns, states[place])
-        | {"n": place + 1, "label": labels[place], "group": _place(groups, place)}
-        | {"line": _place(lines, place)}
+        | {"n": place + 1, "label": labels[place], "group": of_group[place]}
+        | {"line": of_line[place]}
         | _curves(curves[place], parts, bound)
         for place, row in enumerate(rows)
     ]
@@ -134,9 +135,10 @@ def _called(keys: Sequence[str], names: Mapping[str, str], row: Row) -> str:
     return ", ".join(setting_text(names[key], row[key]) for key in keys)
 
 
-def _place(names: Sequence[str], at: int) -> int:
-    """The place of a name among those that differ."""
-    return list(dict.fromkeys(names)).index(names[at])
+def _places(names: Sequence[str]) -> list[int]:
+    """The place of each name among those that differ."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return [places[name] for name in names]
 
 
 def _union(tables: Iterable[Mapping[str, Any]]) -> list[str]:

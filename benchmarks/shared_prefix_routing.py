@@ -1,6 +1,7 @@
 """llm-d's benchmark of four routers at nine rates, predicted.
 
-``python -m benchmarks.shared_prefix_routing`` prints it.
+``python -m benchmarks.shared_prefix_routing [routing_37_capacity.csv]`` prints it, beside what that
+table says (as published; without one, beside the same figures as they are kept here).
 
 Source of traffic, settings and figures: llm-d/llm-d-kv-cache-manager, benchmarking/37-capacity
 (README.md, Apache-2.0; its first version), on four pods of four H100 (said by its later version).
@@ -12,12 +13,14 @@ and begins a rate when the last answer of the one before is there. Nothing is fi
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from experiments.study.build import scenario_of
 from experiments.study.document import Study
+from experiments.validation.published import number_of, read_published
 from sim.simulation import simulate
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
@@ -137,23 +140,73 @@ def _simulated(
     return simulate(scenario_of(study, seed), requests).requests
 
 
+Measured = Mapping[str, tuple[tuple[float, float], ...]]
+SCORERS: Final = {
+    "precise-prefix+kv+active": "precise", "approx-prefix+kv+active": "approximate",
+    "random": "random", "kv+active (load)": "load",
+}  # fmt: skip
+"""What the published table calls them."""
+
+
+def read_measured(path: Path) -> Measured:
+    """Return mean TTFT and output of each router by rate, from the published table.
+
+    Raises:
+        ValueError: it lacks a column, a router or a rate, or has cells that are no numbers.
+    """
+    found: dict[tuple[str, int], tuple[float, float]] = {}
+    for row in read_published(path, ("qps", "scorer", "ttft_mean_s", "output_tok_s")):
+        key = SCORERS.get(row["scorer"], row["scorer"]), int(number_of(row, "qps", path))
+        found[key] = number_of(row, "ttft_mean_s", path), number_of(row, "output_tok_s", path)
+    rates = [rate for rate, _ in STAGES[1:]]
+    for key in ((name, rate) for name in ROUTERS for rate in rates):
+        if key not in found:
+            raise ValueError(f"{path}: no row of scorer {key[0]} at qps {key[1]}")
+    return {name: tuple(found[name, rate] for rate in rates) for name in ROUTERS}
+
+
+def in_order(ttft_s: Mapping[str, float]) -> bool:
+    """Say whether precise is before approximate, and that before those that see no prefix."""
+    return ttft_s["precise"] < ttft_s["approximate"] < min(ttft_s["random"], ttft_s["load"])
+
+
 def main() -> None:
-    """Print TTFT and output beside what was measured, means over seeds."""
+    """Print TTFT and output beside what was measured, means over seeds, and the order."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shared_prefix_routing")
+    parser.add_argument("data", type=Path, nargs="?", help="the measured table (as published)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of every router (3)")
-    seeds = range(parser.parse_args().seeds)
+    given = parser.parse_args()
+    try:
+        measured = MEASURED if given.data is None else read_measured(given.data)
+    except ValueError as error:
+        parser.error(str(error))
     print("mean TTFT, s, and output tokens/s, predicted (measured), and prompt tokens in the cache")
-    for name, measured in MEASURED.items():
-        runs = [list(predicted(name, seed)) for seed in seeds]
-        for (ttft_s, output_per_s), of_rate in zip(measured, zip(*runs, strict=True), strict=True):
-            mean_s, mean_per_s, found = (
-                float(np.mean([getattr(stage, key) for stage in of_rate]))
-                for key in ("ttft_s", "output_per_s", "found")
-            )
-            print(
-                f"{name:12} {of_rate[0].rate:3}/s  {mean_s:6.2f} ({ttft_s:6.2f})  "
-                f"{mean_per_s:6.0f} ({output_per_s:6.0f})  {found:4.0%}"
-            )
+    runs = {name: [list(predicted(name, seed)) for seed in range(given.seeds)] for name in ROUTERS}
+    for name, of_seeds in runs.items():
+        for known, of_rate in zip(measured[name], zip(*of_seeds, strict=True), strict=True):
+            print(f"{name:12} {_line(known, of_rate)}")
+    rates = range(len(STAGES) - 1)
+    right = [
+        all(in_order({name: each[seed][rate].ttft_s for name, each in runs.items()})
+            for seed in range(given.seeds))
+        for rate in rates
+    ]  # fmt: skip
+    known_right = [in_order({name: measured[name][rate][0] for name in ROUTERS}) for rate in rates]
+    print(
+        f"precise < approximate < random and load: measured at {sum(known_right)} of "
+        f"{len(right)} rates, predicted with each of {given.seeds} seeds at {sum(right)}"
+    )
+
+
+def _line(known: tuple[float, float], of_rate: Sequence[Stage]) -> str:
+    mean_s, mean_per_s, found = (
+        float(np.mean([getattr(stage, key) for stage in of_rate]))
+        for key in ("ttft_s", "output_per_s", "found")
+    )
+    return (
+        f"{of_rate[0].rate:3}/s  {mean_s:6.2f} ({known[0]:6.2f})  "
+        f"{mean_per_s:6.0f} ({known[1]:6.0f})  {found:4.0%}"
+    )
 
 
 if __name__ == "__main__":

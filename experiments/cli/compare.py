@@ -60,16 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def rule(text: str) -> Rule:
     """Read a rule. Raises ArgumentTypeError."""
-    from experiments.reporting.differences import COMPARED
     from experiments.reporting.stats import is_share
+    from experiments.running.compared import EVERY
     from experiments.study.errors import nearest
 
     found = re.fullmatch(r"\s*(\w+)\s*([<>])\s*([+-]?\d+(?:\.\d+)?)\s*(%?)\s*", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r}, expected e.g. 'ttft_p99_s > +5%'")
     metric, sign, number, percent = found.groups()
-    if metric not in COMPARED:
-        hint = nearest(metric, COMPARED)
+    if metric not in EVERY:
+        hint = nearest(metric, EVERY)
         raise argparse.ArgumentTypeError(f"{metric!r} is not compared{hint or ''}")
     limit = float(number) / (100 if percent else 1)
     if is_share(metric) and not percent and abs(limit) >= 1:
@@ -160,7 +160,7 @@ def _judge(one: "Comparison", asked: Rule) -> int:
 
 
 def _print(one: "Comparison", to: "Screen") -> None:
-    from experiments.reporting.difference_table import HEADINGS, STARS, text_of
+    from experiments.reporting.difference_table import STARS, heading_of, text_of
     from experiments.reporting.grid import Grid
     from experiments.reporting.quantities import signed, significant
     from experiments.running.compared import have_same_limits
@@ -178,9 +178,9 @@ def _print(one: "Comparison", to: "Screen") -> None:
         grid.add_column(heading, whole=True)
     known = True
     for line in one.lines:
-        if line.metric not in HEADINGS or math.isnan(line.before + line.after):
+        if line.metric not in one.shown or math.isnan(line.before + line.after):
             continue
-        heading, factor = HEADINGS[line.metric]
+        heading, factor = heading_of(line.metric)
         found = line.difference
         row = {
             "metric": line.metric, "starred": line.starred, "difference": found.value,

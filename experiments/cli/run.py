@@ -178,7 +178,7 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
             from experiments.reporting.pool_table import print_pools
 
             print_pools(plan, outcome.tables.pools, to)
-        print_differences(plan, outcome.tables.differences, to)
+        print_differences(plan, outcome.tables.differences, outcome.tables.summary, to)
     else:
         print(written(outcome.tables.summary, options.format), end="")
     if options.why:

@@ -1,12 +1,14 @@
 """Differences in a terminal: one row per point, against its baseline."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.reporting.differences import SHOWN
 from experiments.reporting.figure_layout import said
 from experiments.reporting.grid import Grid
+from experiments.reporting.limits import with_limited
 from experiments.reporting.quantities import DASH, significant
 from experiments.reporting.records import Records
 from experiments.reporting.stats import is_share
@@ -33,8 +35,19 @@ LEFT_OUT_FIRST = (
 STARS = "* stands out among all of these differences (Holm, 5%)"
 
 
-def print_differences(plan: Plan, differences: Records, to: Screen) -> None:
-    """Print what each point changes against its baseline; nothing where nothing is known."""
+def heading_of(metric: str) -> tuple[str, float]:
+    """Return what a person reads of a metric, and the factor to its unit."""
+    if metric in HEADINGS:
+        return HEADINGS[metric]
+    percentile = re.fullmatch(r"([a-z0-9]+)_(p\d+)_s", metric)
+    return (f"{percentile[1].upper()} {percentile[2]} ms", 1e3) if percentile else (metric, 1.0)
+
+
+def print_differences(plan: Plan, differences: Records, summary: Iterable[str], to: Screen) -> None:
+    """Print what each point changes against its baseline; nothing where nothing is known.
+
+    ``summary`` names the columns of summary.csv: what the slo limits is shown as well.
+    """
     if not len(differences):
         return
     columns = (differences[name] for name in ("metric", "difference", "difference_lo"))
@@ -43,13 +56,14 @@ def print_differences(plan: Plan, differences: Records, to: Screen) -> None:
         return
     rows = differences.rows()
     told = {metric for metric, _, _ in known}
-    metrics = [metric for metric in SHOWN if metric in told]
+    metrics = [metric for metric in with_limited(SHOWN, summary) if metric in told]
     if all(point.study.slo is None for point in plan.points):
         metrics = [m for m in metrics if m not in ("goodput_per_s", "slo_attainment")]
     cells: dict[int, dict[str, str]] = {}
     for row in rows:
         cells.setdefault(int(row["point"]), {})[row["metric"]] = text_of(row)
-    for drop in ("", *LEFT_OUT_FIRST):
+    others = [metric for metric in metrics if metric not in HEADINGS]
+    for drop in ("", *LEFT_OUT_FIRST, *others):
         metrics = [metric for metric in metrics if metric != drop]
         grid = _grid(plan, cells, metrics)
         if grid.width <= to.width:
@@ -69,7 +83,7 @@ def text_of(row: Mapping[str, Any]) -> str:
 
     Both ends, ``+35 (-64 to +100)``, of an interval that was cut off.
     """
-    factor = HEADINGS.get(row["metric"], ("", 1.0))[1]
+    factor = heading_of(row["metric"])[1]
     value, low, high = (
         factor * float(row[name]) for name in ("difference", "difference_lo", "difference_hi")
     )
@@ -86,7 +100,7 @@ def text_of(row: Mapping[str, Any]) -> str:
     if is_share(row["metric"]) and max(-low, high) >= factor:
         return f"{value:+,.{decimals}f} ({low:+,.{decimals}f} to {high:+,.{decimals}f}){star}"
     width = significant(half, 2) if half >= LEAST_PLAIN else f"{half:.{decimals}f}"
-    return f"{value:+,.{decimals}f} ±{width}{star}"
+    return f"{value:+z,.{decimals}f} ±{width}{star}"
 
 
 def _against(plan: Plan) -> str:
@@ -110,7 +124,7 @@ def _grid(plan: Plan, cells: Mapping[int, Mapping[str, str]], metrics: Sequence[
         name = short_name(key, plan.keys).replace("_", "_\n")
         grid.add_column(name)
     for metric in metrics:
-        heading = HEADINGS[metric][0].replace(" ", "\n")
+        heading = heading_of(metric)[0].replace(" ", "\n")
         grid.add_column(heading, whole=True)
     for number, found in cells.items():
         values = plan.points[number - 1].values

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.reporting.intervals import real_ends
+from experiments.reporting.limits import limited, with_limited
 from experiments.reporting.records import Records
 from experiments.reporting.run_rows import Columns, identity, pairs, points_of, require
 from experiments.reporting.significance import Difference, holm, of_shares, sectioned
@@ -49,21 +50,24 @@ def differences_table(
     Columns: ``point``, the keys, ``baseline``, ``metric``, ``value``, ``baseline_value``,
     ``difference`` and its 95% interval, ``relative`` (over the baseline), ``p_value`` and
     ``starred``: 1 where it stands out among all of ``SHOWN`` that a table shows, else 0 (Holm).
+    Percentiles that the slo limits are told and shown as well.
     """
     by_point = {int(group["point"][0]): group for group in points_of(runs, ["point"]).values()}
-    compared = [metric for metric in COMPARED if metric in runs]
+    compared = list(dict.fromkeys((*COMPARED, *limited(summary))))
+    shown = with_limited(SHOWN, summary)
     of_point = {int(row["point"]): row for row in summary.rows()}
     rows = []
     for number, base in baselines.items():
         if number == base:
             continue
-        gaps = _gaps(by_point[number], by_point[base], compared)
-        for metric in COMPARED:
+        known = [metric for metric in compared if metric in runs]
+        gaps = _gaps(by_point[number], by_point[base], known)
+        for metric in compared:
             if metric in summary:
                 found = _difference(gaps, of_point[number], of_point[base], metric)
                 found = of_shares(found) if is_share(metric) else found
                 rows.append(_row(of_point[number], of_point[base], keys, metric, found))
-    stars = holm([row["p_value"] if row["metric"] in SHOWN else math.nan for row in rows])
+    stars = holm([row["p_value"] if row["metric"] in shown else math.nan for row in rows])
     for row, starred in zip(rows, stars, strict=True):
         row["starred"] = int(starred)
     return Records.of(rows)

@@ -58,11 +58,11 @@ def html_table(summary: Records, keys: Sequence[str]) -> str:
     from html import escape
 
     from experiments.reporting.figure_layout import said
-    from experiments.reporting.table import COLUMNS, cell
+    from experiments.reporting.table import cell, columns_of
 
     rows = summary.rows()
     known = [name for name in summary if any(value == value for value in summary[name])]
-    columns = [each for each in COLUMNS if each.metric in known]
+    columns = [each for each in columns_of(summary) if each.metric in known]
     headings = [*keys, *(each.heading for each in columns)]
     head = "".join(f"<th>{escape(str(word))}</th>" for word in headings)
     body = "".join(

@@ -1,11 +1,13 @@
 """What the terminal shows: ceilings before results, then one row per point, then notes."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.reporting.figure_layout import said
 from experiments.reporting.grid import Grid
+from experiments.reporting.limits import limited, limits_of
 from experiments.reporting.notes import point_notes
 from experiments.reporting.quantities import DASH, half_length
 from experiments.reporting.records import Records
@@ -38,6 +40,7 @@ COLUMNS = (
     Column("goodput/s", "goodput_per_s", digits=2, interval=True),
     Column("SLO %", "slo_attainment", 100, 1),
     Column("SLO", "slo_verdict"),
+    Column("tightest", "slo_binds"),
     Column("output tokens/s", "output_tokens_per_s", interval=True),
     Column("TTFT p50 ms", "ttft_p50_s", 1e3, interval=True, steady=True),
     Column("TTFT p99 ms", "ttft_p99_s", 1e3, interval=True, steady=True),
@@ -54,18 +57,47 @@ COLUMNS = (
 )
 """What the terminal shows of ``sim.measuring.metrics.METRICS``; summary.csv has everything."""
 
+UNITS = {"ttft": (1e3, "ms", 0), "tpot": (1e3, "ms", 1), "e2e": (1.0, "s", 2)}
+"""Factor, unit and digits of a latency, as in the columns above."""
+
 LEFT_OUT_FIRST = (
-    "mfu", "mbu", "e2e_p50_s", "mean_batch_size", "kv_use_max", "request_throughput_per_s",
-    "tpot_p50_s", "ttft_p50_s", "output_tokens_per_s", "slo_attainment", "goodput_per_s",
-    "tpot_p99_s", "ttft_p99_s", "usd_per_million_output_tokens", "usd_per_hour", "gpus",
+    "slo_binds", "mfu", "mbu", "e2e_p50_s", "mean_batch_size", "kv_use_max",
+    "request_throughput_per_s", "tpot_p50_s", "ttft_p50_s", "output_tokens_per_s",
+    "slo_attainment", "goodput_per_s", "e2e_p99_s", "tpot_p99_s", "ttft_p99_s",
+    "usd_per_million_output_tokens", "usd_per_hour", "gpus",
 )  # fmt: skip
 """Metrics that a narrow terminal does without, one after the other: what it costs goes last, the
 verdict on the slo never."""
-OF_AN_SLO = ("goodput_per_s", "slo_attainment", "slo_verdict")
+OF_AN_SLO = ("goodput_per_s", "slo_attainment", "slo_verdict", "slo_binds")
+WORDS = ("slo_verdict", "slo_binds")
+TAIL = re.compile(r"(ttft|tpot|e2e)_p(90|95|99)_s")
 FLATTERED = ("ttft", "e2e", "goodput", "slo_attainment")
 """Figures that come out too good where runs are too short for their load."""
 ALIKE = {"gpus": "{:,.0f} GPUs", "usd_per_hour": "{:,.2f} USD/h"}
 """What stands above the table where all points have it alike, and how."""
+
+
+def columns_of(summary: Iterable[str]) -> list[Column]:
+    """Return ``COLUMNS`` with the percentiles that the slo limits in place of p99.
+
+    ``summary`` names the columns of summary.csv.
+    """
+    asked: dict[str, list[Column]] = {}
+    for metric in limited(summary):
+        latency, percentile, _ = metric.split("_")
+        factor, unit, digits = UNITS[latency]
+        heading = f"{latency.upper()} {percentile} {unit}"
+        column = Column(heading, metric, factor, digits, interval=True, steady=latency != "tpot")
+        asked.setdefault(latency, []).append(column)
+    found = []
+    for column in COLUMNS:
+        latency, _, percentile = column.metric.partition("_")
+        tail = [each for each in asked.get(latency, []) if each.metric != f"{latency}_p50_s"]
+        if percentile != "p99_s" or not tail:
+            found.append(column)
+        if tail and percentile == ("p50_s" if latency == "e2e" else "p99_s"):
+            found += tail
+    return found
 
 
 def print_ceilings(plan: Plan, to: Screen) -> None:
@@ -111,7 +143,7 @@ def print_summary(plan: Plan, summary: Records, to: Screen) -> None:
     the more important columns; words and figures are never cut.
     """
     rows = summary.rows()
-    columns = [column for column in COLUMNS if _is_worth_showing(column, plan, rows)]
+    columns = [each for each in columns_of(summary) if _is_worth_showing(each, plan, rows)]
     marked = any(_mark(row) for row in rows)
     shown, grid = _fitting(plan, rows, columns, marked, to.width)
     to.print(_title(plan, rows))
@@ -134,12 +166,22 @@ def _fitting(
     grid = _grid(plan, rows, columns, marked)
     if grid.width <= room:
         return columns, grid
-    for metric in ("", *LEFT_OUT_FIRST):
-        columns = [column for column in columns if column.metric != metric]
-        grid = _grid(plan, rows, columns, marked, tall=True)
+    for fewer in _fewer(columns, rows):
+        grid = _grid(plan, rows, fewer, marked, tall=True)
         if grid.width <= room:
             break
-    return columns, grid
+    return fewer, grid
+
+
+def _fewer(
+    columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]
+) -> Iterator[Sequence[Column]]:
+    """Yield fewer and fewer columns; first those go in which no point has anything to show."""
+    yield columns
+    columns = [each for each in columns if any(cell(row, each) != "-" for row in rows)]
+    for metric in LEFT_OUT_FIRST:
+        columns = [each for each in columns if TAIL.sub(r"\1_p99_s", each.metric) != metric]
+        yield columns
 
 
 def _grid(
@@ -205,6 +247,9 @@ def _is_worth_showing(column: Column, plan: Plan, rows: Sequence[Mapping[str, An
     values = [row.get(column.metric, math.nan) for row in rows]
     if column.metric in ALIKE and len(set(values)) == 1:
         return False
+    if column.metric == "slo_binds":  # of one limit it says nothing
+        asked = [limits_of(point.study.slo).keys() - {"slo_attainment"} for point in plan.points]
+        return max(map(len, asked)) > 1
     return not all(isinstance(value, float) and math.isnan(value) for value in values)
 
 
@@ -214,7 +259,7 @@ def cell(row: Mapping[str, Any], column: Column) -> str:
     A percentile that rests on few independent requests is marked ``~``, on too few left out. So is
     what waits decide where runs are too short for their load.
     """
-    if column.metric == "slo_verdict":
+    if column.metric in WORDS:
         return str(row[column.metric])
     rests_on = effective(row, column.metric)
     if (column.steady and row["saturated"] > 0) or rests_on < THIN:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.differences import COMPARED, FEWEST_SEEDS, QUEUEING, SHOWN
+from experiments.reporting.limits import with_limited
 from experiments.reporting.records import Records
 from experiments.reporting.significance import (
     Difference,
@@ -27,7 +28,7 @@ from experiments.running.record import MANIFEST, MANIFESTS
 from experiments.study.errors import StudyError, show
 from model.counts import count_of
 from model.dataclass import dataclass
-from sim.measuring.latencies import COLUMNS, SPANS, latency
+from sim.measuring.latencies import COLUMNS, LATENCIES, SPANS, STATISTICS, latency
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -40,6 +41,16 @@ Floats = npt.NDArray[np.float64]
 PAIRED, BY_SEED, APART = "the same requests", "the same lengths", "not paired"
 OF_SLO = ("goodput_per_s", "slo_attainment")
 """What is counted by the limits of the ``slo``: said of two points, it has to be the same ones."""
+EVERY = tuple(
+    dict.fromkeys(
+        (
+            *COMPARED,
+            *(f"{name}_{which}_s" for name in LATENCIES for which in STATISTICS),
+        )
+    )
+)
+"""Metrics of a comparison: those of differences.csv, and every percentile."""
+WORKLOAD = ("arrival_s", "prompt_tokens", "output_tokens")
 MORE = 0.10
 """Share by which a request has to be better or worse to be counted."""
 
@@ -104,6 +115,8 @@ class Comparison:
     spreads: tuple[Spread, ...]
     settings: tuple[Setting, ...]
     """What was told differently: a key, and its value before and after."""
+    shown: tuple[str, ...] = SHOWN
+    """Metrics for people, those that the slo limits among them."""
 
 
 def sides_of(before: str, after: str) -> list[tuple[Side, Side]]:
@@ -134,20 +147,27 @@ def compare(before: Side, after: Side) -> Comparison:
     """
     pairing = _pairing(before, after)
     found = []
-    for metric in COMPARED:
+    shown = with_limited(SHOWN, dict.fromkeys((*before.summary, *after.summary)))
+    for metric in EVERY:
         if metric in OF_SLO and not have_same_limits(before, after):
             continue
         if metric in before.runs and metric in after.runs:
             told = _difference(before, after, metric, pairing)
             found.append((metric, of_shares(told) if is_share(metric) else told))
-    stars = holm([each.p_value if metric in SHOWN else math.nan for metric, each in found])
+    stars = holm([each.p_value if metric in shown else math.nan for metric, each in found])
     lines = tuple(
         Line(metric, float(before.summary[metric]), float(after.summary[metric]), each, starred)
         for (metric, each), starred in zip(found, stars, strict=True)
     )
     spreads = tuple(_spreads(before, after)) if pairing == PAIRED else ()
     settings = differing((before.settings, after.settings), (before.basis, after.basis))
-    return Comparison(before, after, pairing, lines, spreads, tuple(settings))
+    lines = tuple(sorted(lines, key=lambda line: _place(line.metric, shown)))
+    return Comparison(before, after, pairing, lines, spreads, tuple(settings), tuple(shown))
+
+
+def _place(metric: str, shown: Sequence[str]) -> int:
+    """Where a metric stands: in the order of those that are shown, then as they are."""
+    return shown.index(metric) if metric in shown else len(shown)
 
 
 def have_same_limits(before: Side, after: Side) -> bool:
@@ -195,7 +215,7 @@ def _points_of(named: str) -> list[Side]:
 def _side(folder: Path, name: str, row: dict[str, Any], runs: "DataFrame") -> Side:
     import pandas as pd
 
-    names = [*COLUMNS, "arrival_s", "prompt_tokens", "output_tokens", "seed", "measured"]
+    names = [*COLUMNS, *WORKLOAD, "request", "seed", "measured"]
     drawn = ["draw"] if "draw" in runs else []
     requests = pd.read_parquet(
         folder / "requests.parquet",
@@ -227,15 +247,24 @@ def _keys(side: Side) -> str:
 
 
 def _pairing(before: Side, after: Side) -> str:
-    old, new = before.requests, after.requests
-    seeds = (before.runs["seed"].tolist(), after.runs["seed"].tolist())
-    if seeds[0] != seeds[1] or len(old) != len(new):
+    """How two sides go together, by the requests that both have measured.
+
+    Users who wait ask at other times and in another order, and other requests are measured: these
+    are of the same lengths, row by row of the workload, and of the same seeds.
+    """
+    if before.runs["seed"].tolist() != after.runs["seed"].tolist():
         return APART
-    alike = [name for name in ("prompt_tokens", "output_tokens", "seed") if name in old]
-    if not all((old[name].to_numpy() == new[name].to_numpy()).all() for name in alike):
+    sides = [before.requests, after.requests]
+    keys = [name for name in ("draw", "seed", "request") if name in sides[0] and name in sides[1]]
+    told = [side[[*keys, *WORKLOAD]].set_index(keys) for side in sides]
+    both = told[0].index.intersection(told[1].index)
+    old, new = (side.loc[both] for side in told)
+    lengths = [name for name in WORKLOAD if name != "arrival_s"]
+    if not len(both) or not (old[lengths].to_numpy() == new[lengths].to_numpy()).all():
         return APART
+    whole = len(both) == len(sides[0]) == len(sides[1])
     same = (old["arrival_s"].to_numpy() == new["arrival_s"].to_numpy()).all()
-    return PAIRED if same else BY_SEED
+    return PAIRED if whole and same else BY_SEED
 
 
 def _difference(before: Side, after: Side, metric: str, pairing: str) -> Difference:

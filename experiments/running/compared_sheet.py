@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-from experiments.reporting.differences import SHOWN
 from experiments.reporting.page.columns import good_way, label_of, named, short_name
 from experiments.reporting.page.figures import Axis, Bar, Figure
 from experiments.reporting.page.sheet import BAD, GOOD, NONE, Answer, Section, Sheet, card
@@ -96,7 +95,7 @@ def _shown(one: Comparison) -> list[Line]:
     return [
         line
         for line in one.lines
-        if line.metric in SHOWN and not math.isnan(line.before + line.after)
+        if line.metric in one.shown and not math.isnan(line.before + line.after)
     ]
 
 

@@ -1,6 +1,6 @@
 """KV in the host's memory beside a measured run: 16 H100 that serve gpt-oss-120b, with and without.
 
-    python -m experiments.validation.offload
+    python -m experiments.validation.offload [kv_offload_gptoss120b_h100.csv]
 
 The measurement: llm-d's guide "tiered prefix cache" (github.com/llm-d/llm-d, folder
 guides/tiered-prefix-cache, Apache-2.0): Poisson arrivals of 5 to 40 requests/s, 60 s each and 60 s
@@ -12,12 +12,15 @@ as behind a router that sees the caches. The prefix cache of several groups of t
 modelled: it is one group here, of as many blocks as vLLM's two groups of this model have.
 """
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from experiments.validation.published import number_of, read_published
 from hardware.engines.constants import engine_calibration
 from hardware.gpu import load_gpu
 from model.dataclass import dataclass
@@ -142,17 +145,61 @@ def stages(replicas: int = 2) -> Iterator[Stage]:
         )
 
 
+def read_measured(path: Path) -> dict[int, Measured]:
+    """Return what the published table says, by requests/s.
+
+    Raises:
+        ValueError: it lacks a column, a rate or a setup, or has cells that are no numbers.
+    """
+    found: dict[tuple[int, str], tuple[float, float]] = {}
+    for row in read_published(path, ("target_qps", "config", "ttft_mean_s", "e2e_mean_s")):
+        key = int(number_of(row, "target_qps", path)), row["config"]
+        found[key] = number_of(row, "ttft_mean_s", path), number_of(row, "e2e_mean_s", path)
+    measured = {}
+    for rate in MEASURED:
+        try:
+            without, having = found[rate, "hbm_only"], found[rate, "cpu_offload"]
+        except KeyError as error:
+            raise ValueError(f"{path}: no row of {error.args[0]}") from None
+        measured[rate] = Measured((without[0], having[0]), (without[1], having[1]))
+    return measured
+
+
+def signs_right(measured: Mapping[int, Measured], simulated: list[Stage]) -> int:
+    """Count the rates at which what the host does to TTFT and to E2E has the measured sign.
+
+    A measured mean that the host leaves as it is, to the printed digit, has none.
+    """
+    return sum(
+        all(
+            known[0] == known[1] or (known[1] < known[0]) == (found[1] < found[0])
+            for known, found in zip(measured[stage.rate_per_s], (stage.ttft_s, stage.e2e_s),
+                                    strict=True)
+        )
+        for stage in simulated
+    )  # fmt: skip
+
+
 def main() -> None:
     """Print measured and simulated means beside each other."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.validation.offload")
+    parser.add_argument("data", type=Path, nargs="?", help="the measured table (as published)")
+    given = parser.parse_args()
+    try:
+        measured = MEASURED if given.data is None else read_measured(given.data)
+    except ValueError as error:
+        parser.error(str(error))
+    simulated = list(stages(4))
     print("| requests/s | TTFT measured | TTFT simulated | E2E measured | E2E simulated |")
     print("| --- | --- | --- | --- | --- |")
-    for stage in stages(4):
-        known = MEASURED[stage.rate_per_s]
+    for stage in simulated:
+        known = measured[stage.rate_per_s]
         cells = [
             f"{without:.2f} -> {having:.2f}"
             for without, having in (known.ttft_s, stage.ttft_s, known.e2e_s, stage.e2e_s)
         ]
         print(f"| {stage.rate_per_s} | {' | '.join(cells)} |")
+    print(f"signs right: at {signs_right(measured, simulated)} of {len(simulated)} rates")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from sim.conformance.error import ConformanceError, in_case
-from sim.conformance.schedulers import BLIND, CASES, check_cases
+from sim.conformance.schedulers import ALIKE, BLIND, CASES, check_cases
 from sim.engine.sequence import Sequence
 from sim.engine.waiting import WaitingQueue
 from sim.settings.registry import POLICIES
@@ -36,7 +36,11 @@ def check_order(
     make: Make = partial(order, **(settings or {}))
     for number in range(cases):
         with in_case(f"queue case {number}"):
-            served = _serve(make(), number)
+            served, again = _serve(make(), number), _serve(make(), number)
+            if served != again:
+                raise ConformanceError(
+                    ALIKE, f"requests leave in the order {served}, another time in {again}"
+                )
             other = _serve(make(), number, other=True)
             if served != other:
                 raise ConformanceError(
@@ -45,7 +49,7 @@ def check_order(
                 )  # fmt: skip
     for policy in POLICIES.values():
         check_cases(policy, make, order.__name__, {}, cases)
-    return ONCE, COUNTS, BLIND
+    return ONCE, COUNTS, ALIKE, BLIND
 
 
 def _serve(queue: WaitingQueue, number: int, other: bool = False) -> list[int]:

@@ -262,6 +262,19 @@ def test_compare_says_how_far_requests_agree(tmp_path: Path) -> None:
     assert compare(before, before).settings == ()
 
 
+def test_users_who_wait_are_paired_by_seed(tmp_path: Path) -> None:
+    """They ask at other times, in another order, and other requests of theirs are measured."""
+    users = {"workload__arrivals": {"process": "closed_loop", "users": 6, "think_s": 0.02}}
+    folders = [
+        str(results(tmp_path, name, engine__max_num_seqs=seats, **users))
+        for name, seats in (("wide", 8), ("tight", 2))
+    ]
+    ((before, after),) = sides_of(*folders)
+    order = [side.requests["request"].tolist() for side in (before, after)]
+    assert order[0] != order[1]
+    assert compare(before, after).pairing == "the same lengths"
+
+
 def test_compare_lists_the_settings_that_differ(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

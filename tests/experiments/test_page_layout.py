@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from experiments.reporting.limits import limits_of, tails_of
 from experiments.reporting.page.columns import columns_of, key_names, label_of, telling_keys
 from experiments.reporting.page.data import page_data
 from experiments.reporting.page.layout import axis_of, grouping_of
-from experiments.reporting.page.limits import limits_of, tails_of
 from experiments.reporting.page.tables import Table
 from experiments.reporting.page.write import cards
 from experiments.reporting.quantities import MISSING

@@ -246,7 +246,7 @@ def test_ceilings_are_ranges_in_units_of_people() -> None:
 
 
 def test_columns_of_the_terminal_exist() -> None:
-    assert {column.metric for column in COLUMNS} <= {*METRICS, "slo_verdict"}
+    assert {column.metric for column in COLUMNS} <= {*METRICS, "slo_verdict", "slo_binds"}
     keys = ["cluster.gpu", "engine.block_size", "other.block_size"]
     assert [short_name(key, keys) for key in keys] == ["gpu", *keys[1:]]
 

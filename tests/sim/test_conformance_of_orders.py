@@ -1,5 +1,7 @@
 """Queue orders that break a rule are told which."""
 
+from random import random
+
 import pytest
 
 from sim.conformance import ConformanceError, check_order
@@ -27,6 +29,11 @@ class LastFirst(FirstCome):
 class ByAnswer(Ranked):
     def rank(self, sequence: Sequence) -> float:
         return sequence.output_tokens
+
+
+class ByLuck(Ranked):
+    def rank(self, sequence: Sequence) -> float:
+        return random()
 
 
 class LosesCount(FirstCome):
@@ -62,6 +69,7 @@ class ForgetsToMark(Ranked):
     [
         (LastFirst, "many steps equal single steps"),
         (ByAnswer, "never reads the true output length"),
+        (ByLuck, "the same twice"),
         (LosesCount, "count, waits and members"),
         (PopsAnother, "everybody comes out once"),
         (KeepsWhoLeft, "count, waits and members"),

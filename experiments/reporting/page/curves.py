@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.reporting.page.limits import tails_of
+from experiments.reporting.limits import tails_of
 from model.dataclass import dataclass
 from sim.measuring.latencies import latency
 from sim.measuring.percentiles import PERCENTS, quantiles_at

@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.reporting.differences import SHOWN
 from experiments.reporting.figure_layout import said, value_text
+from experiments.reporting.limits import limits_of, limits_text, tails_of, with_limited
 from experiments.reporting.page.columns import (
     VERDICT,
     VIEWS,
@@ -26,7 +27,6 @@ from experiments.reporting.page.columns import (
 )
 from experiments.reporting.page.curves import EMPTY, RANKS, Curves
 from experiments.reporting.page.layout import axis_of, grouping_of
-from experiments.reporting.page.limits import limits_of, limits_text, tails_of
 from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.support import FIRM, THIN, effective
 from experiments.reporting.why import BOUND_BY, WORDS
@@ -243,9 +243,10 @@ def _run_lengths(windows: Sequence[int]) -> list[list[int]]:
 
 def _differences(differences: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any] | None:
     """What each point changes against its baseline, by metric; None where nothing is known."""
+    shown = with_limited(SHOWN, rows[0])
     known = [
         row for row in differences
-        if row["metric"] in SHOWN and not math.isnan(row["difference_lo"])
+        if row["metric"] in shown and not math.isnan(row["difference_lo"])
     ]  # fmt: skip
     if not any(row["difference"] for row in known):
         return None

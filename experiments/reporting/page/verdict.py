@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.reporting.limits import limits_of, limits_text
 from experiments.reporting.page.curves import Curves
-from experiments.reporting.page.limits import limits_of, limits_text
 from experiments.reporting.quantities import significant
 from model.counts import count_of
 from sim.measuring.slo import Slo

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.reporting.limits import tails_of
 from experiments.reporting.page import base
 from experiments.reporting.page.columns import named
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.data import digits, page_data
-from experiments.reporting.page.limits import tails_of
 from experiments.reporting.page.replicas import replica_table
 from experiments.reporting.pool_table import reported_pools
 from experiments.reporting.quantities import DASH, MISSING, significant, with_interval

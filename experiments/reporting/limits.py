@@ -1,6 +1,8 @@
-"""The limits of a study as a page looks at them: in words, by metric, and at which percentiles."""
+"""The limits of a study as readers look at them: in words, by metric, and at which percentiles."""
 
-from sim.measuring.slo import Slo, percentile_limits, request_limits
+from collections.abc import Iterable, Sequence
+
+from sim.measuring.slo import SHARE, Slo, percentile_limits, request_limits
 
 
 def tails_of(slo: Slo | None) -> dict[str, int]:
@@ -10,6 +12,26 @@ def tails_of(slo: Slo | None) -> dict[str, int]:
     for latency in found:
         percents = [one.percent for one in asked if one.latency == latency]
         found[latency] = max(percents, default=99)
+    return found
+
+
+def limited(columns: Iterable[str]) -> list[str]:
+    """Return the percentiles that an slo limits, such as ``tpot_p95_s``, from a summary's columns.
+
+    A limit of a percentile has a column of its own, the share that keeps it; so has one of single
+    requests, whose name has no percentile.
+    """
+    found = (name.removesuffix(SHARE) for name in columns if name.endswith(SHARE))
+    return [name for name in found if "_p" in name]
+
+
+def with_limited(metrics: Sequence[str], columns: Iterable[str]) -> list[str]:
+    """Return metrics and the ``limited`` percentiles, each behind the others of its latency."""
+    found = list(metrics)
+    for name in limited(columns):
+        alike = [at for at, each in enumerate(found) if each.startswith(name.split("_")[0])]
+        if name not in found:
+            found.insert(alike[-1] + 1 if alike else len(found), name)
     return found
 
 

@@ -195,7 +195,11 @@ class Blocks:
 
     def known(self, seq: Seq, served: bool) -> int:
         """How many of its tokens are in full blocks that can be found."""
-        if seq.kv < seq.target or not self.ahead or seq not in self.members:
+        if seq.kv < seq.target:
+            return seq.kv
+        if not self.ahead:
+            return seq.kv + served  # blocks have their names when they are given
+        if seq not in self.members:
             return seq.kv
         return max(seq.kv - (not served), seq.target)  # the token under way is not known yet
 

@@ -25,7 +25,9 @@ class Planning(Blocks):
             # the row that ended last goes first
             self.drop(max(padding, key=lambda seq: seq.ended))
             return
-        self.name(victim, self.known(victim, victim in batch["decodes"]))
+        given = sum(tokens for seq, tokens, _ in batch["chunks"] if seq is victim)
+        known = self.known(victim, victim in batch["decodes"])
+        self.name(victim, victim.kv + given if given else known)
         self.drop(victim)
         batch["chunks"] = [c for c in batch["chunks"] if c[0] is not victim]
         batch["decodes"] = [seq for seq in batch["decodes"] if seq is not victim]

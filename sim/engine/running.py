@@ -131,6 +131,7 @@ class Running:
                 place = batch.prefills.index(victim)
                 del batch.prefills[place]
                 held_tokens += batch.chunks.pop(place)[0]
+                victim.kv_tokens = held_tokens  # as vLLM names blocks when it gives them
         return held_tokens
 
     def _ready(self, sequence: Sequence) -> int:
@@ -138,8 +139,9 @@ class Running:
         many tokens it has blocks."""
         held_tokens = sequence.kv_tokens + 1
         self.pool.ready(sequence)
-        if self.ahead and sequence.target_tokens >= held_tokens:
-            sequence.kv_tokens = held_tokens  # it was in no step before: that token is known
+        known = sequence.target_tokens >= held_tokens if self.ahead else sequence in self._served
+        if known:  # in no step before, or in turn already: so is that token, and its block's name
+            sequence.kv_tokens = held_tokens
         return held_tokens
 
     def _pause(self, sequence: Sequence) -> None:

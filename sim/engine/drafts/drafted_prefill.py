@@ -213,7 +213,9 @@ class DraftedPrefill(ChunkedPrefill):
             self._no_longer_prefills(victim)
             if victim in batch.prefills:
                 place = batch.prefills.index(victim)
-                del batch.prefills[place], batch.chunks[place]
+                del batch.prefills[place]
+                given = victim.kv_tokens + batch.chunks.pop(place)[0]
+                victim.kv_tokens = min(given, victim.target_tokens)
         held_tokens, victim.slots = victim.slots, 0
         return held_tokens
 

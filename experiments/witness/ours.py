@@ -1,5 +1,6 @@
 """The same scenario, simulated."""
 
+import math
 from dataclasses import replace
 from math import inf
 
@@ -195,7 +196,12 @@ def _of_two(result: Result, made: ours.Scenario) -> Outcome:
     return Outcome(
         first=_ticks(columns["first_token_s"]),
         finish=_ticks(columns["finish_s"]),
-        hits=[int(hit) for hit in columns["cached_tokens"]],
+        hits=[
+            None if math.isnan(begun) else int(hit)
+            for hit, begun in zip(
+                columns["cached_tokens"], columns["first_scheduled_s"], strict=True
+            )
+        ],
         preemptions=[int(each) for each in columns["preemptions"]],
         steps=[*rows[:first], [-1, -1, -1], *rows[first:]],
         brought=[int(each) for each in blocks],

@@ -2,9 +2,12 @@
 
 Runs where vLLM is. The schedulers and their side of the connector are vLLM's own; its workers are
 this file: blocks are read from the start of the step that was planned with them, and both engines
-are told when that is over. A prompt that is computed is handed over at once.
+are told when that is over. A prompt that is computed is handed over at once. A request that is given
+up is dropped by the engine that has it, as soon as its step has ended; whose blocks nobody is to
+read any more, is said by the connector.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +17,7 @@ from experiments.witness.vllm_objects import Config, Json, known
 
 from vllm.sampling_params import SamplingParams  # isort: skip
 from vllm.v1.outputs import KVConnectorOutput  # isort: skip
-from vllm.v1.request import Request  # isort: skip
+from vllm.v1.request import Request, RequestStatus  # isort: skip
 
 IDLE = None
 """Instead of the end of a step: nothing to do until something comes."""
@@ -74,6 +77,19 @@ class Side(Run):
             self.known[int(request.request_id)] = request.num_tokens
         self.inbox = []
 
+        self._aborts()
+
+    def _aborts(self) -> None:
+        late = [name for name in self.alive if self._deadline(int(name)) <= self.now]
+        for name in sorted(late):
+            self.engine.finish_requests(name, RequestStatus.FINISHED_ABORTED)
+            del self.alive[name]
+            self.thrown_out.discard(name)
+
+    def patience(self) -> float:
+        """When the next of its requests is given up."""
+        return min((self._deadline(int(name)) for name in self.alive), default=math.inf)
+
     def _planned(self, start: int) -> tuple[Any, list[str], list[int], int]:
         plan, names, samples, ticks = self._plan()
         for name, meta in plan.kv_connector_metadata.reqs_to_recv.items():
@@ -98,6 +114,7 @@ class Side(Run):
                 continue
             if names:
                 yield self.now + ticks
+                self._aborts()
             self._update(plan, names, samples)
             if self.drafts and names:
                 self._take_drafts()
@@ -124,6 +141,8 @@ class Side(Run):
             plan, names, samples, end = queue.popleft()
             if end > self.now:
                 yield end
+            if names:
+                self._aborts()
             self._update(plan, names, samples)
 
 
@@ -139,7 +158,7 @@ class Pair:
         loops = [side.ahead() if scenario["ahead"] else side.in_step() for side in self.sides]
         self.loops = loops
         self.due = [next(loop) for loop in loops]
-        self.brought: list[int | None] = [None] * len(self.rows)
+        self.brought = [0] * len(self.rows)
         self.under_way: list[tuple[int, int, str]] = []
 
     def serve(self) -> Json:
@@ -149,10 +168,13 @@ class Pair:
             times = [due for due in self.due if due is not None]
             times += [self.rows[arrived][0]] if arrived < len(self.rows) else []
             times += [end for end, _, _ in self.under_way]
-            if not times:
+            idle = [place for place in (0, 1) if self.due[place] is None]
+            late = min((self.sides[place].patience() for place in idle), default=math.inf)
+            if not times and late == math.inf:
                 break
-            now = min(times)
+            now = min([*times, int(late)] if late < math.inf else times)
             poked = self._read(now)
+            poked |= {place for place in idle if self.sides[place].patience() <= now}
             while arrived < len(self.rows) and self.rows[arrived][0] <= now:
                 self.sides[0].add(arrived, 1, {"do_remote_decode": True})
                 arrived += 1
@@ -160,6 +182,8 @@ class Pair:
             for place in (0, 1):
                 if self.due[place] == now or (self.due[place] is None and place in poked):
                     poked = {*poked, *self._go_on(place, now)}
+            if self.sides[0].sent and self.due[0] is None:
+                self._go_on(0, now)  # blocks that nobody is to read, as the second one says
         first, second = self.sides
         preemptions = [
             one + two for one, two in zip(first.preemptions, second.preemptions, strict=True)
@@ -185,6 +209,9 @@ class Pair:
         side.now = now
         self.due[place] = next(self.loops[place])
         for name, blocks, start in side.to_read:
+            if not blocks:
+                self.sides[0].sent.append(name)
+                continue
             self.brought[int(name)] = blocks
             self.under_way.append((start + self.ticks, len(self.under_way), name))
         side.to_read = []

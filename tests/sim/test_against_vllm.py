@@ -57,6 +57,7 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     assert len(pairs) > 20
     assert sum(any(golden.outcome.preemptions) for golden in pairs) > 5
     assert sum(any(golden.outcome.hits) for golden in pairs) > 5
+    assert sum(golden.scenario.timeout is not None for golden in pairs) >= 2
 
 
 def test_blocks_that_the_second_engine_has_are_not_read_again() -> None:

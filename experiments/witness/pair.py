@@ -2,9 +2,9 @@
 
 Runs where vLLM is. The schedulers and their side of the connector are vLLM's own; its workers are
 this file: blocks are read from the start of the step that was planned with them, and both engines
-are told when that is over. A prompt that is computed is handed over at once. A request that is given
-up is dropped by the engine that has it, as soon as its step has ended; whose blocks nobody is to
-read any more, is said by the connector.
+are told when that is over. A prompt that is computed is handed over at once. A request that is
+given up is dropped by the engine that has it, as soon as its step has ended; whose blocks nobody is
+to read any more, is said by the connector.
 """
 
 import math

@@ -21,6 +21,10 @@ from sim.measuring.slo import Slo
 
 REPLICAS = "cluster.replicas"
 """The key of which the smallest value is looked for: more of it keeps more."""
+LENGTHS = tuple(
+    f"workload.{name}" for name in ("num_requests", "duration_s", "limit", "start_s", "stop_s")
+)
+"""How long runs are, which is no load; most of it the search chooses itself."""
 SIMULATED = ("workload", "cluster", "engine", "client", "model", "calibration")
 """What a key to be searched may be of."""
 
@@ -131,7 +135,7 @@ def _key(loaded: Loaded, raw: Mapping[str, Any]) -> str:
     if given not in all_keys(Study, raw):
         text = unknown_key(Study, key_path(given), raw)
         raise _fault(loaded, f"vary = {show(given)}: {text}")
-    if key_path(given)[0] not in SIMULATED:
+    if key_path(given)[0] not in SIMULATED or given in LENGTHS:
         raise _fault(
             loaded,
             f"vary = {show(given)}: says how to measure or judge, expected a key of "

@@ -287,7 +287,7 @@ def test_a_trace_as_it_was_recorded_has_no_interval(
         ("half_width: 0.1", "half_width: 20", r"half_width = 20: .*less than or equal to 0.5"),
         ("half_width: 0.1", "halfwidth: 0.1", r"halfwidth: unknown key; did you mean half_width\?"),
         ("half_width: 0.1", "vary: slo.ttft_s", r"vary = slo.ttft_s: says how to measure or judge"),
-        ("half_width: 0.1", "vary: workload.num_requests", r"vary = workload.num_requests: says how"),
+        ("half_width: 0.1", "vary: workload.num_requests", r"num_requests: says how to measure"),
         ("half_width: 0.1", "vary: seed", r"vary = seed: .*expected a key of workload, cluster"),
         ("half_width: 0.1", "vary: model", r"vary = model: it is opt-125m there"),
         ("slo: {ttft_s: 0.1, attainment: 0.95}\n", "", r"slo: a search needs a limit"),

@@ -75,7 +75,8 @@ class _UnwrittenInit:
         self.filled = 0
 
     def __get__(self, instance: object, owner: type) -> Any:
-        if instance is not None and self.filled < FEW:
+        # ``inspect`` of Python 3.13 and later asks with the class in place of an object.
+        if self.filled < FEW and isinstance(instance, self.cls):
             self.filled += 1
             return partial(self._fill, instance)
         return self._written().__get__(instance, owner)

@@ -249,6 +249,13 @@ def looks_at_nothing(study: Study) -> bool:
 
 
 def _routing(study: Study) -> Routing:
+    return _routing_of(Same(study))
+
+
+@lru_cache(maxsize=KEPT_STUDIES)
+def _routing_of(of: Same[Study]) -> Routing:
+    """Each point of a sweep is asked for half a dozen times."""
+    study = of.value
     engines = [study.engine, *(pool.engine for pool in study.cluster.all_pools)]
     shared = any(engine.api_shared_loop for engine in engines if engine is not None)
     return routing_of(study.cluster, study.client, not study.workload.waits, shared)

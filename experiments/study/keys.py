@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 from experiments.study.errors import StudyError, show
@@ -12,6 +13,7 @@ _PART = re.compile(r"([^\[\]]+)((?:\[\d+\])*)$")
 """A word, and places in lists."""
 
 
+@lru_cache(maxsize=4096)
 def key_path(key: str) -> Path:
     """Return ``a.b[0].c`` as ``("a", "b", 0, "c")``; what is no such key keeps its brackets."""
     path: list[str | int] = []

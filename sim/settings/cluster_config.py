@@ -1,6 +1,7 @@
 """What a study says of its cluster, and of the client in front of it."""
 
 from collections.abc import Sequence as SequenceOf
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -14,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from model.same import Same
 from sim.routers.registry import RouterName, RouterSettings, check_router
 from sim.settings.engine_config import Count
 from sim.settings.kv_store import KvStoreConfig
@@ -143,8 +145,7 @@ class ClusterConfig(BaseModel):
         """The pools; of the short form one without a name."""
         if self.pools is not None:
             return tuple(self.pools)
-        fields = {name: getattr(self, name) for name in OF_A_POOL}
-        return (_UNNAMED.model_copy(update=fields),)
+        return (_only_pool(Same(self)),)
 
     @property
     def has_roles(self) -> bool:
@@ -165,6 +166,13 @@ class ClusterConfig(BaseModel):
     def gpus(self) -> int:
         """Of all replicas of all pools."""
         return sum(pool.gpus_of_one * pool.replicas for pool in self.all_pools)
+
+
+@lru_cache(maxsize=1024)
+def _only_pool(cluster: Same[ClusterConfig]) -> PoolConfig:
+    """Each point of a sweep is asked for a dozen times."""
+    fields = {name: getattr(cluster.value, name) for name in OF_A_POOL}
+    return _UNNAMED.model_copy(update=fields)
 
 
 def check_roles(roles: SequenceOf[str]) -> None:

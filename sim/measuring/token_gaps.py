@@ -141,11 +141,17 @@ class _History:
             veterans -= np.bincount(rows, minlength=len(first))[decoding]
         self._check(block, decoding, veterans, before_s, since)
 
-        gap_s = ends_s - before(ends_s, 0.0)
-        gap_s[first[decoding]] = ends_s[first[decoding]] - before_s
+        gap_s = np.empty_like(ends_s)
+        np.subtract(ends_s[1:], ends_s[:-1], out=gap_s[1:])  # of a segment's first step: below
+        begun = first[decoding]
+        gap_s[begun] = ends_s[begun] - before_s
         weight = np.repeat(decodes, steps)
-        weight[first[decoding]] = veterans
-        gap_s[weight == 0] = 0.0
+        weight[begun] = veterans
+        nobody = np.flatnonzero(decodes == 0)
+        if (steps[nobody] > 1).any():
+            gap_s[weight == 0] = 0.0
+        else:
+            gap_s[first[nobody]] = gap_s[begun[veterans == 0]] = 0.0
         yield TokenGaps(gap_s, ends_s, weight)
         if "gained" in block.segments:
             # Accepted drafts arrive together with the token in front of them.

@@ -139,12 +139,12 @@ def _next_digit(
     sums = {begin: (np.zeros(digits), np.zeros(digits, dtype=np.int64)) for begin in begins}
     for values, weights in sample():
         leading = _leading_bits(values, shift)
+        begun = leading >> np.uint64(bits)
         for begin, (weight, rows) in sums.items():
-            digit = leading - np.uint64(begin << bits)  # of the others it is too large
-            inside = digit < digits
-            places = digit[inside].astype(np.int64)
-            weight += np.bincount(places, weights[inside], digits)
-            rows += np.bincount(places, minlength=digits)
+            inside = np.flatnonzero(begun == begin)
+            places = (leading[inside] - np.uint64(begin << bits)).astype(np.int64)
+            np.add.at(weight, places, weights[inside])
+            np.add.at(rows, places, 1)
     return {
         begin: (np.cumsum(weight).astype(np.int64), rows) for begin, (weight, rows) in sums.items()
     }

@@ -12,7 +12,7 @@ PACKED: Final = 64
 """So many numbers are made bytes at once."""
 FEW: Final = 8
 """Up to so many are taken from a list, which then costs less."""
-_PACK: Final = [Struct(f"={count}d").pack for count in range(PACKED + 1)]
+_PACK: Final = [Struct(f"{count}d").pack for count in range(PACKED + 1)]
 
 Piece = tuple[int, float, float]
 """Of a sum of operators: the positions from which on a line counts, and the line: seconds, and

@@ -165,7 +165,7 @@ class ChunkedPrefill(Scheduler):
                 past += decoding.step - sequence.joined_step
                 decoding.note(sequence)
             elif sequence.prefills:
-                tokens = min(sequence.target_tokens - past, budget, self.longest_chunk)
+                tokens = min(min(sequence.target_tokens - past, budget), self.longest_chunk)
                 tokens = pool.cut(sequence, past, tokens)
                 if not tokens:
                     continue
@@ -221,7 +221,7 @@ class ChunkedPrefill(Scheduler):
             if not sequence.prefills:
                 continue
             past = sequence.kv_tokens
-            chunk = min(sequence.target_tokens - past, budget, self.longest_chunk)
+            chunk = min(min(sequence.target_tokens - past, budget), self.longest_chunk)
             chunk = pool.cut(sequence, past, chunk)
             if not chunk:
                 continue
@@ -274,7 +274,7 @@ class ChunkedPrefill(Scheduler):
     def _begin(self, sequence: Sequence, past: int, budget: int, batch: Batch) -> int:
         """Start who was just looked for; return the tokens of its chunk, 0 if there is no room."""
         pool, target = self.pool, sequence.target_tokens
-        chunk = pool.cut(sequence, past, min(target - past, budget, self.longest_chunk))
+        chunk = pool.cut(sequence, past, min(min(target - past, budget), self.longest_chunk))
         if not chunk:
             return 0
         after = pool.free - pool.asks(target if self.whole_prompts_fit else 0, past + chunk)
@@ -332,7 +332,7 @@ class ChunkedPrefill(Scheduler):
             sequence.kv_tokens = sequence.loaded_tokens
             target, loaded = sequence.target_tokens, sequence.loaded_tokens
             past = min(loaded, target - 1)  # the last token is computed again
-            chunk = min(target - past, budget, self.longest_chunk)
+            chunk = min(min(target - past, budget), self.longest_chunk)
             blocks = max(pool.blocks(past + chunk) - pool.blocks(loaded), 0)
             whole = pool.remaining(target, loaded) if self.whole_prompts_fit else 0
             if pool.free - max(blocks, whole) < (self.watermark_blocks if running else 0):

@@ -183,6 +183,8 @@ class DecodeSet:
         dates = self.dates
         if dates[0] > step:
             return []
-        finished = self.calendar.pop(heappop(dates))
+        date = heappop(dates)
+        finished = self.calendar[date]
+        del self.calendar[date]
         self._settle(finished)
         return finished

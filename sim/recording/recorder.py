@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.dataclass import dataclass
-from sim.engine.journal import CHUNK_BYTES, SEGMENT_BYTES, Journal
+from sim.engine.journal import CHUNK_BYTES, SEGMENT_BYTES, Journal, cut
 
 Floats = npt.NDArray[np.float64]
 
@@ -14,6 +14,7 @@ SEGMENT_TYPE = np.dtype(
     [
         ("start_s", "f8"),
         ("end_s", "f8"),
+        ("reads", "i8"),
         ("steps", "i4"),
         ("decodes", "i4"),
         ("padding", "i4"),
@@ -21,7 +22,6 @@ SEGMENT_TYPE = np.dtype(
         ("joined", "i4"),
         ("kv_blocks", "i4"),
         ("growth", "i4"),
-        ("reads", "i8"),
     ]
 )
 """A row of a journal."""
@@ -107,7 +107,9 @@ def _gaps(journal: Journal) -> npt.NDArray[np.int64]:
 
 
 def _emptied(buffer: "array[float]", rows: int) -> Floats:
-    """Take the first rows of a buffer."""
+    """Take the first rows of a buffer, which keeps its room: it soon is as long again."""
     values: Floats = np.frombuffer(buffer, np.float64, rows).copy() if rows else np.empty(0)
-    del buffer[:rows]
+    rest = buffer[rows:]
+    cut(buffer, 0)
+    buffer.extend(rest)
     return values

@@ -45,6 +45,7 @@ class CacheAware(Router):
 
     def __init__(self, view: View, rng: np.random.Generator, given: CacheAwareSettings) -> None:
         super().__init__(view, rng)
+        self._loads = view.loads
         self._tree = TextTree(
             len(view.numbers),
             given.cache_threshold,
@@ -57,9 +58,8 @@ class CacheAware(Router):
 
     def choose(self, arrival: Arrival) -> int:
         """By loads if they are out of balance, else by what matches."""
-        view, tree = self.view, self._tree
-        text, tokens = view.prompts.text(arrival.request), arrival.prompt_tokens
-        number = tree.choose(text, tokens, arrival.arrival_s, view.loads)
+        tree, text = self._tree, self.view.prompts.text(arrival.request)
+        number = tree.choose(text, arrival.prompt_tokens, arrival.arrival_s, self._loads)
         self.claimed_tokens = tree.claimed_tokens
         return number
 

@@ -11,7 +11,7 @@ from sim.engine.journal import SEGMENT_BYTES, STREAMS_AT, Journal
 MOST_ROWS: Final = 16
 """So many segments are read at once."""
 _STREAMS: Final = [
-    Struct("=" + f"{STREAMS_AT}x2i8xi{SEGMENT_BYTES - STREAMS_AT - 20}x" * rows).unpack_from
+    Struct(f"{STREAMS_AT}x2i8xi{SEGMENT_BYTES - STREAMS_AT - 20}x" * rows).unpack_from
     for rows in range(MOST_ROWS + 1)
 ]
 """Of so many segments: steps, decodes, joined."""

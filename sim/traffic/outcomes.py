@@ -13,7 +13,7 @@ FINISHED: Final = 1
 REJECTED: Final = 2
 TIMED_OUT: Final = 3
 
-_pack_outcome: Final = Struct("=6d5i").pack
+_pack_outcome: Final = Struct("6d5i").pack
 _pack_tiers: Final = Struct("=3id").pack
 TIER_BYTES: Final = 20
 

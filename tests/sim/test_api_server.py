@@ -144,7 +144,7 @@ def test_steps_that_cannot_wait_need_not_be_looked_at(
     for at in range(0, len(segments), together):
         for decodes, joined, lengths_s in segments[at : at + together]:
             journal.segments += pack_segment(
-                now_s, now_s + sum(lengths_s), len(lengths_s), decodes, 0, 0, joined, 0, 0, 0
+                now_s, now_s + sum(lengths_s), 0, len(lengths_s), decodes, 0, 0, joined, 0, 0
             )
             for length_s in lengths_s:
                 now_s += length_s

@@ -90,6 +90,7 @@ def precision(load: float, target: float, repetitions: int) -> str:
         first = [steps(rng, load, pilot) for rng in rngs]
         value, low, high = _pooled([waits_of(one) for one in first])
         need = SEEDS * pilot * SAFETY * ((high - low) / 2 / value / target) ** 2
+        need = max(need, SEEDS * pilot)
         length = round(min(Precision(target=target).max_requests, max(least, need)) / SEEDS)
         requests.append(SEEDS * length)
         more = (steps(rng, load, length - pilot) for rng in rngs)

@@ -9,6 +9,7 @@ from hardware.engines.defaults import engine_defaults
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
 from hardware.memory.kv_groups import KERNEL_TOKENS
+from model.caches import HEADS
 from model.counts import count_of
 from model.spec import load_spec
 from sim.settings.prefix_caching import uncached
@@ -44,9 +45,11 @@ def _gpu_notes(study: Study) -> list[str]:
 
 
 def _block_notes(study: Study) -> list[str]:
-    """Say that no server has such blocks."""
+    """Say that no server has such blocks; where layers keep latent entries or a state, they are
+    larger than a study says, and fit."""
     size = study.engine.block_size
-    if size % KERNEL_TOKENS == 0:
+    larger = any(cache.kind != HEADS for cache in load_spec(study.model).caches)
+    if size % KERNEL_TOKENS == 0 or larger:
         return []
     return [
         f"engine.block_size = {size} is simulated as it is, but vLLM's attention on these GPUs "

@@ -12,8 +12,8 @@ from experiments.study.points import prepare
 def notes(**cluster: object) -> str:
     block_size = cluster.pop("block_size", 16)
     study = {
-        "model": "llama-3-8b",
-        "cluster": {"gpu": "h100", **cluster},
+        "model": cluster.pop("model", "llama-3-8b"),
+        "cluster": {"gpu": "h100"} | cluster,
         "engine": {"block_size": block_size},
         "workload": {
             "arrivals": {"process": "poisson", "rate_per_s": 1.0},
@@ -31,6 +31,10 @@ def test_blocks_that_no_server_has_are_told(size: int, told: bool) -> None:
     assert (
         f"engine.block_size = {size} is simulated as it is, but" in notes(block_size=size)
     ) == told
+
+
+def test_blocks_of_latent_entries_are_larger_than_a_study_says() -> None:
+    assert "engine.block_size" not in notes(model="deepseek-v2-lite", block_size=8)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ may be closed, its reader gone or its disk full. Commands write with ``print`` a
 import codecs
 import gc
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from experiments.reporting.signs import SPELT, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,23 +25,8 @@ PIPED_WIDTH = 10_000
 """Columns of a console that is no terminal: nothing is cut or wrapped."""
 NARROWEST = 20
 """Columns below which a table is no longer one; a terminal that says less is not believed."""
-SPELT = {"±": "+-", "–": "-", "∞": "inf", "µ": "u", "×": "x", "…": "...", "≤": "<=", "≥": ">="}
-"""Signs of our tables as ASCII has them."""
 PLAINER = "headroom.plainer"
 """Name of the way to write what an encoding lacks."""
-
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters but tab and newline, and what turns the direction of writing."""
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with what a terminal would obey written out, as in ``\\x1b[31m``."""
-    return _UNPRINTABLE.sub(_written_out, text)
-
-
-def _written_out(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:

@@ -11,8 +11,8 @@ from study_files import ROOT, write_study
 
 from experiments import run_study
 from experiments.reporting.records import Records
-from experiments.reporting.table import COLUMNS, _grid
 from experiments.reporting.signs import printable
+from experiments.reporting.table import COLUMNS, _grid
 from experiments.reporting.terminal import Stream, console, guarded, screen, wrapped
 from experiments.study.document import read_raw
 from experiments.study.points import prepare

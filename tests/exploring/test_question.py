@@ -7,9 +7,11 @@ import pytest
 from live_study import in_a_loop
 
 from experiments.exploring import question
-from experiments.exploring.points import Base
+from experiments.exploring.points import DIFFERENCES, Base, _differences
 from experiments.exploring.question import Question
 from experiments.exploring.turns import Turns
+from experiments.reporting.records import Records
+from sim.measuring.slo import Slo
 
 
 class Simulated:
@@ -97,3 +99,17 @@ def test_no_first_look_that_may_end_before_the_warm_up(
     warmup: dict[str, Any], first: int | None
 ) -> None:
     assert Base({"workload": {"num_requests": 10_000}, **warmup}, "x", ()).first_requests == first
+
+
+def test_percentiles_that_the_slo_limits_have_intervals() -> None:
+    """Of seeds that differ, the difference of no percentile is exact."""
+    names = ("tpot_p90_s", "ttft_p99_s", *DIFFERENCES)
+
+    def side(values: list[float]) -> tuple[Records, dict[str, Any]]:
+        table = {"seed": [0, 1, 2], "saturated": [0.0] * 3, **dict.fromkeys(names, values)}
+        row = {"saturated": 0.0, "tpot_p90_s_attainment": 0.9}
+        return Records(table), row | dict.fromkeys(names, sum(values) / 3)
+
+    told = _differences(side([0.04, 0.05, 0.07]), side([0.03, 0.03, 0.04]), Slo(tpot_p90_s=0.05))
+    (tail,) = (each for each in told if each["name"] == "TPOT p90, ms")
+    assert tail["difference_lo"] < tail["difference"] < tail["difference_hi"]

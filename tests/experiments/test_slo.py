@@ -207,6 +207,19 @@ def test_windows_and_the_worst_hour_by_hand() -> None:
     assert math.isnan(windows(columns, ~every, Slo(), 60.0)["slo_windows_kept"])
 
 
+def test_a_window_is_judged_by_its_share_as_a_run_is() -> None:
+    """243 of 300 are 81%; 0.81 times 300 is a little more than 243."""
+    sent_s = np.arange(300.0)
+    first_s = sent_s + np.where(np.arange(300) < 243, 0.1, 9.0)
+    columns = {
+        "status": np.ones(300, dtype=np.int8), "output_tokens": np.full(300, 2),
+        "sent_s": sent_s, "first_token_s": first_s, "finish_s": first_s + 0.1,
+    }  # fmt: skip
+    slo, every = Slo(ttft_s=1, attainment=0.81), np.ones(300, dtype=np.bool_)
+    assert attainments(columns, every, slo)["ttft_s_attainment"] >= slo.attainment
+    assert windows(columns, every, slo, 300.0)["slo_windows_kept"] == 1
+
+
 def test_seeds_with_different_worst_hours_have_none_together() -> None:
     row = {"slo_windows": 8.0, "slo_windows_kept": 0.75, "worst_hour_missed": 0.25}
     (told,) = window_notes(row | {"worst_hour": 2.0}, exact=False)

@@ -51,7 +51,7 @@ from experiments.reporting.verdict import verdict, window_notes
 from sim.measuring.caveats import caveats
 from sim.measuring.hardware_use import COVERAGE
 from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
-from sim.measuring.slo import SHARE, WINDOWS
+from sim.measuring.slo import SHARE, WINDOWS, percentile_limits
 from sim.measuring.transfer_use import TRANSFER_METRICS
 
 Floats = npt.NDArray[np.float64]
@@ -99,7 +99,7 @@ LAST = ("slo_verdict", "slo_binds", "notes")
 QUEUEING = ("ttft", "queue", "e2e")
 """Latencies that have no steady state at capacity."""
 NAMED = {"ttft": "TTFT", "tpot": "TPOT"}
-"""Latencies whose percentiles notes speak of."""
+"""Latencies whose percentiles notes speak of; of E2E as well where the slo limits one."""
 BATCHES_NOTE = "one run in 10 pieces: intervals of percentiles are too narrow near saturation"
 
 
@@ -327,7 +327,9 @@ def _notes(group: Columns, row: Mapping[str, object], basis: Basis) -> list[str]
         worst["measured_requests"] = float(min(requests)) if basis.pool is None else pooled
     length = group.get("requests", group["measured_requests"])  # which may not be shown
     known = {"requests": mean_interval(length)[0], **row}
-    notes = [*caveats(worst, basis.calibration), *support_notes(known, NAMED)]
+    limited = {one.latency for one in percentile_limits(basis.slo)} if basis.slo else set()
+    named = NAMED | {"e2e": "E2E"} if "e2e" in limited else NAMED
+    notes = [*caveats(worst, basis.calibration), *support_notes(known, named)]
     notes += window_notes(row, basis.exact)
     if basis.asked is not None and (reached := basis.asked.note(row)):
         notes.append(reached)

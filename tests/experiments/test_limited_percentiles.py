@@ -18,7 +18,9 @@ def test_percentiles_that_the_slo_limits_are_shown_and_compared(
     out = tmp_path / "out"
     path = write_study(tmp_path, SMALL.replace("seeds: 2", LIMITS))
     assert run_cli(path, "--out", out, "--set", "workload.num_requests=600") == 0
-    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("┃")]
+    out_text = capsys.readouterr().out
+    assert "E2E p99 rests on" in out_text
+    shown = [line for line in out_text.splitlines() if line.startswith("┃")]
     assert [words.split() for words in shown[0].split("┃")[6:11]] == [
         ["tightest"], ["output", "tokens/s"], ["TTFT", "p50", "ms"], ["TTFT", "p90", "ms"],
         ["TPOT", "p50", "ms"],

@@ -93,3 +93,5 @@ def test_the_answer_says_which_contract_its_price_is_of(
     assert ": 1 GPU, 1.00 USD/h reserved (730 USD a month). " in answer
     assert (out / "plan.csv").read_text().count(",reserved,") >= 1
     assert "1.00 USD/h reserved (730 USD a month)" in (out / "report.html").read_text()
+    assert main([str(tmp_path / "plan.yaml"), "--dry-run"]) == 0
+    assert "1.00 USD/h a replica, reserved" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from experiments.planning.plan.candidates import built
 from experiments.planning.plan.finding import Finder, PlanFound
 from experiments.planning.plan.reading import PlanInput, read_plan
 from experiments.planning.plan.study import PlanStudy
-from experiments.planning.plan.words import answer_lines
+from experiments.planning.plan.words import CONTRACTS, answer_lines
 from experiments.planning.progress import SearchProgress
 from experiments.planning.trials import Trials
 from experiments.running.identity import file_digest
@@ -56,10 +56,11 @@ class PlanSearch:
         lines = [
             f"{self.name}: {count_of(len(self.plan.studies), 'candidate')}, {slo_text(study.slo)}"
         ]
+        contract = CONTRACTS[study.contract]
         for one in built(self.plan):
             each = one.sizes.usd_per_hour(one.sizes.fewest)
             whose = "a replica" if one.sizes.fewest == 1 else "with a replica of each pool"
-            text = one.lost or f"{each:,.2f} USD/h {whose}"
+            text = one.lost or f"{each:,.2f} USD/h {whose}, {contract}"
             lines.append(f"{one.name}: {text}")
         return lines
 

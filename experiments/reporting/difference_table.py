@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -55,13 +56,15 @@ def print_differences(plan: Plan, differences: Records, summary: Iterable[str], 
     if not any(difference for _, difference, _ in known):
         return
     rows = differences.rows()
-    told = {metric for metric, _, _ in known}
-    metrics = [metric for metric in with_limited(SHOWN, summary) if metric in told]
-    if all(point.study.slo is None for point in plan.points):
-        metrics = [m for m in metrics if m not in ("goodput_per_s", "slo_attainment")]
     cells: dict[int, dict[str, str]] = {}
     for row in rows:
         cells.setdefault(int(row["point"]), {})[row["metric"]] = text_of(row)
+    times = Counter(metric for metric, _, _ in known)
+    # Nothing is told by a few points that change nothing, where of the others nothing is known.
+    told = {metric for metric, difference, _ in known if difference or times[metric] == len(cells)}
+    metrics = [metric for metric in with_limited(SHOWN, summary) if metric in told]
+    if all(point.study.slo is None for point in plan.points):
+        metrics = [m for m in metrics if m not in ("goodput_per_s", "slo_attainment")]
     others = [metric for metric in metrics if metric not in HEADINGS]
     for drop in ("", *LEFT_OUT_FIRST, *others):
         metrics = [metric for metric in metrics if metric != drop]

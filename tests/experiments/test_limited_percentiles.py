@@ -36,6 +36,25 @@ def test_percentiles_that_the_slo_limits_are_shown_and_compared(
     assert "E2E p95 ms" in capsys.readouterr().out
 
 
+def test_a_column_of_differences_needs_one_that_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first point is saturated; the second one not, and the third is the first again."""
+    points = "\n".join(
+        f"- {{engine.max_num_seqs: {seats}, engine.block_size: {size}}}"
+        for seats, size in ((1, 16), (8, 16), (1, 32))
+    )
+    swept = f"seeds: 3\nsweep:\n{points}"
+    text = SMALL.replace("seeds: 2\nsweep:\n  engine.max_num_seqs: [1, 4]", swept)
+    path, out = write_study(tmp_path, text.replace("rate_per_s: 20", "rate_per_s: 60")), tmp_path
+    assert run_cli(path, "--out", out / "out", "--set", "workload.num_requests=300") == 0
+    table = capsys.readouterr().out.partition("Against point 1")[2]
+    told = pd.read_csv(out / "out" / "differences.csv").query("metric == 'ttft_p99_s'")
+    assert told["difference_lo"].isna().tolist() == [True, False]
+    assert "TPOT" in table
+    assert "TTFT" not in table
+
+
 def test_columns_without_anything_to_show_go_first() -> None:
     """And what the slo limits stays as long as p99 would, in a narrow terminal."""
     row = {

@@ -192,7 +192,7 @@ def decide_windows(lost: Sequence[int], windows: int, share: float, confidence: 
         return Verdict.UNDECIDED
     if lost[0] > HOPELESS * share * windows and lost[0] > 1:
         return Verdict.MISSED
-    level = 1 - (1 - confidence) / (2 * len(DAY_LOOKS))
+    level = _level(confidence)
     for look in DAY_LOOKS:
         if look > len(lost):
             break
@@ -211,3 +211,17 @@ def decide_windows(lost: Sequence[int], windows: int, share: float, confidence: 
         if low > share:
             return Verdict.MISSED
     return Verdict.UNDECIDED
+
+
+def least_share(windows: int, confidence: float) -> float:
+    """Return the share of missed windows that all days together cannot rule out, if none misses.
+
+    Whoever may miss no more than this is never told to keep it.
+    """
+    quantile = t_quantile(_level(confidence), ENDLESS)
+    return share_ends(0.0, 0.0, quantile, float(windows * DAY_LOOKS[-1]))[1]
+
+
+def _level(confidence: float) -> float:
+    """Return the one-sided level of each look."""
+    return 1 - (1 - confidence) / (2 * len(DAY_LOOKS))

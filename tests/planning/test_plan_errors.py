@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from test_plan import SMALL, study
 
+from experiments.planning.plan.candidates import built
+from experiments.planning.plan.problem import Problem
 from experiments.planning.plan.reading import read_plan
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
@@ -64,3 +66,18 @@ def test_a_misspelt_key_is_told_once(tmp_path: Path, old: str, new: str) -> None
     (problem,) = told.value.problems
     assert "gpuu" in problem.text
     assert "did you mean gpu?" in problem.text
+
+
+@pytest.mark.parametrize(("share", "tells"), [(0.01, False), (0.04, True)])
+def test_too_few_windows_to_tell_are_refused(tmp_path: Path, share: float, tells: bool) -> None:
+    """Ten replays of 24 windows in which none misses leave 2.9%, whatever is bought."""
+    arrivals = "{process: piecewise, steps: [{duration_s: 120, rate_per_s: 100}]}"
+    text = SMALL.replace("{process: poisson, rate_per_s: 600}", arrivals)
+    text = text.replace("slo:", "  duration_s: 120\nslo:").replace("0.95}", "0.95, window_s: 5}")
+    plan = read_plan(read_raw(study(tmp_path, f"{text}risk: {{share: {share}}}\n")))
+    problem, candidate = Problem(plan, 1.0), built(plan)[0]
+    if tells:
+        problem.check_windows(candidate)
+        return
+    with pytest.raises(StudyError, match=r"risk.share = 0.01: 24 windows of 5 s are too few"):
+        problem.check_windows(candidate)

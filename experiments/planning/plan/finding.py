@@ -132,6 +132,8 @@ class Finder:
         problem = Problem(self.plan, demand.design)
         served = [one for one in candidates if not one.lost]
         study = self.plan.study
+        if problem.has_windows and served:
+            problem.check_windows(served[0])
         states = [
             state_of(one, problem.least_rate_per_s(one), study.most_replicas) for one in served
         ]

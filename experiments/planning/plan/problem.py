@@ -2,7 +2,7 @@
 
 import math
 
-from experiments.planning.day_probe import DayProbe
+from experiments.planning.day_probe import DAY_LOOKS, DayProbe, least_share
 from experiments.planning.lengths import long_enough
 from experiments.planning.plan.candidates import Candidate
 from experiments.planning.plan.reading import PlanInput
@@ -18,6 +18,8 @@ from experiments.planning.traffic import (
     stretch,
 )
 from experiments.study.document import Study
+from experiments.study.errors import StudyError
+from model.counts import count_of
 from model.dataclass import dataclass
 
 OF_A_TEST = 1.0
@@ -87,6 +89,26 @@ class Problem:
         """Return the windows of the traffic; they do not depend on the deployment."""
         return day_of(
             self.study(candidate, candidate.sizes.fewest), window_s_of(self.plan.study.slo)
+        )
+
+    def check_windows(self, candidate: Candidate) -> None:
+        """Refuse traffic with a clock that has too few windows to tell how many of them miss.
+
+        Raises:
+            StudyError: no deployment, however large, could be shown to keep the risk.
+        """
+        share, windows = self.plan.study.risk.share, self.day(candidate).windows
+        least, window_s = least_share(windows, self.confidence), window_s_of(self.plan.study.slo)
+        if least < share:
+            return
+        enough = windows
+        while least_share(enough, self.confidence) >= share:
+            enough *= 2
+        raise StudyError.of(
+            f"risk.share = {share:g}: {count_of(windows, 'window')} of {window_s:g} s are too few "
+            f"to tell, as {DAY_LOOKS[-1]} replays in which none misses still leave {least:.3g}, "
+            f"whatever is bought; expected risk.share above {least:.3g}, slo.window_s of at most "
+            f"{windows * window_s / enough:.3g} s, or more hours"
         )
 
     def least_rate_per_s(self, candidate: Candidate) -> float:

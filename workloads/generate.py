@@ -18,6 +18,7 @@ from workloads.arrivals import (
     OpenArrivals,
     Poisson,
 )
+from workloads.clients import Clients, requests_of_clients
 from workloads.requests import Floats, Ints, Requests
 from workloads.resampling import resampled
 from workloads.sessions import Sessions
@@ -52,6 +53,8 @@ def generate(
         workload = workload.anchored(base_dir)
     if workload.trace is not None:
         requests = _replayed(workload, prefixes, seed)
+    elif workload.clients is not None:
+        requests = _of_clients(workload, workload.clients, seed, most)
     elif workload.sessions is not None:
         requests = _in_sessions(workload, workload.sessions, seed, most, prefixes)
     else:
@@ -102,6 +105,14 @@ def _begun(requests: Requests, arrivals: Arrivals, seed: int) -> Requests:
     think_s = arrivals.think_times_s(len(requests), stream(seed, "think"))
     think_s = np.where(first, think_s, requests.think_s)
     return replace(requests, arrival_s=arrival_s, users=arrivals.users, think_s=think_s)
+
+
+def _of_clients(workload: Workload, clients: Clients, seed: int, most: int) -> Requests:
+    found = requests_of_clients(clients, seed, most)
+    if workload.prefixes is None:
+        return found
+    prompts, prefixes = workload.prefixes.apply(found.prompt_tokens)
+    return replace(found, prompt_tokens=prompts, prefixes=prefixes)
 
 
 def _drawn(workload: Workload, seed: int, most: int) -> Requests:

@@ -22,6 +22,7 @@ PURPOSES = (
     "tools",
     "agents",
     "reasoning",
+    "clients",
 )
 
 

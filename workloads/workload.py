@@ -1,7 +1,8 @@
 """A workload's configuration.
 
-Three kinds: a trace as recorded (``trace``), generated open arrivals, or a closed loop of users;
-arrivals and users may bring whole conversations (``sessions``).
+Four kinds: a trace as recorded (``trace``), clients that each ask in their own way (``clients``),
+generated open arrivals, or a closed loop of users; arrivals and users may bring whole conversations
+(``sessions``).
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from workloads.arrivals import AllAtOnce, Arrivals, ClosedLoop, Diurnal, Piecewise
+from workloads.clients import Clients
 from workloads.config import LATEST_S, Config, Count, Positive, Seconds
 from workloads.lengths import Empirical, Lengths
 from workloads.prefixes import SharedPrefixes
@@ -28,7 +30,7 @@ Priority = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
 class Workload(Config):
-    """Who asks for what, when: either ``trace``, or ``arrivals`` with ``lengths``."""
+    """Who asks for what, when: ``trace``, or ``clients``, or ``arrivals`` with ``lengths``."""
 
     arrivals: Arrivals | None = None
     """When requests arrive."""
@@ -57,6 +59,9 @@ class Workload(Config):
     trace_block_tokens: Count | None = None
     """Tokens of a block that a trace gives an identity (hash_ids). Default: the format's, or what
     the lengths of the prompts tell."""
+    clients: Clients | None = None
+    """Clients that each ask in their own way, of a folder as ServeGen publishes it, instead of
+    arrivals and lengths."""
     prefixes: SharedPrefixes | None = None
     """What generated prompts have in common; none: no two begin alike. A trace tells by itself."""
     sessions: Sessions | None = None
@@ -79,6 +84,8 @@ class Workload(Config):
 
     def _trace_problems(self) -> list[str]:
         problems = []
+        if self.clients is not None:
+            problems.append("a trace brings its own requests, expected either trace or clients")
         if self.lengths is not None or (self.arrivals is not None and self.trace_sessions is None):
             problems.append(
                 "trace brings its own arrivals and lengths; to keep its lengths only, "
@@ -110,8 +117,12 @@ class Workload(Config):
         return problems
 
     def _problems(self) -> list[str]:
+        if self.clients is not None:
+            return self._client_problems(self.clients)
         if self.arrivals is None and self.lengths is None:
-            return ["expected trace, or arrivals with lengths and num_requests (or duration_s)"]
+            return [
+                "expected trace, clients, or arrivals with lengths and num_requests (or duration_s)"
+            ]
         problems = []
         for name in ("arrivals", "lengths"):
             if getattr(self, name) is None:
@@ -126,6 +137,18 @@ class Workload(Config):
             value = getattr(self, name)
             if value != Workload.model_fields[name].default:
                 problems.append(f"{name}(={value}) is for a trace")
+        return problems
+
+    def _client_problems(self, clients: Clients) -> list[str]:
+        problems = []
+        for name in ("arrivals", "lengths", "num_requests", "duration_s", "sessions", *FOR_A_TRACE):
+            value = getattr(self, name)
+            if value == Workload.model_fields[name].default:
+                continue
+            if name in type(clients).model_fields:
+                problems.append(f"{name}(={value:g}) is for a trace, expected clients.{name}")
+            else:
+                problems.append(f"clients bring their own requests, expected no {name} beside them")
         return problems
 
     def _session_problems(self, sessions: Sessions) -> list[str]:
@@ -145,7 +168,7 @@ class Workload(Config):
     @property
     def is_random(self) -> bool:
         """Whether the requests depend on the seed."""
-        given = (self.arrivals, self.lengths, self.sessions)
+        given = (self.arrivals, self.lengths, self.sessions, self.clients)
         parts = (part for part in given if part is not None)
         mixed = self.priorities is not None and len(self.priorities) > 1
         again = self.resample is not None
@@ -165,13 +188,16 @@ class Workload(Config):
     def has_clock(self) -> bool:
         """Whether the workload says what happens when: its parts are no samples of one thing."""
         recorded = self.trace is not None and self.arrivals is None
-        return recorded or isinstance(self.arrivals, Diurnal | Piecewise)
+        hours = recorded or self.clients is not None
+        return hours or isinstance(self.arrivals, Diurnal | Piecewise)
 
     def anchored(self, base_dir: Path) -> "Workload":
         """Return the same workload with its relative paths made absolute from ``base_dir``."""
         changes: dict[str, object] = {}
         if self.trace is not None:
             changes["trace"] = str(base_dir.resolve() / self.trace)
+        if self.clients is not None:
+            changes["clients"] = self.clients.anchored(base_dir)
         if self.lengths is not None:
             changes["lengths"] = self.lengths.anchored(base_dir)
         if self.sessions is not None:
@@ -191,6 +217,8 @@ class Workload(Config):
     def files(self) -> tuple[str, ...]:
         """Every path that the workload reads, as written, each once."""
         paths = [self.trace]
+        if self.clients is not None:
+            paths.extend(self.clients.files)
         if self.lengths is not None:
             laws = (self.lengths.prompt, self.lengths.output)
             paths.append(self.lengths.trace)

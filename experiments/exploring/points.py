@@ -99,7 +99,9 @@ def base_of(loaded: Loaded, number: int) -> Base:
     workload = dict(raw["workload"])
     if raw.get("precision") or not (workload.get("num_requests") or workload.get("duration_s")):
         raw["precision"] = None
-    if "trace" not in workload:
+    if workload.get("clients") is not None:
+        notes.append("each run has the whole of workload.clients: a shorter time answers sooner")
+    elif "trace" not in workload:
         count = workload.get("num_requests")
         if count is None or count > MOST_REQUESTS:
             workload |= {"num_requests": MOST_REQUESTS, "duration_s": None}

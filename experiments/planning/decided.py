@@ -103,6 +103,7 @@ def _all(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     clock = value_at(raw, ("workload", "trace")) is not None and (
         value_at(raw, ("workload", "arrivals")) is None
     )
+    clock |= value_at(raw, ("workload", "clients")) is not None
     clock |= value_at(raw, ("workload", "arrivals", "process")) in CLOCKS
     for path, nearest in (LUCK if clock else LENGTHS | LUCK).items():
         yield path, f"{WHY[nearest]}, expected {nearest} in its place"

@@ -92,7 +92,7 @@ class Study(BaseModel):
     seeds: 10."""
     warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
     """Share of the first requests that is simulated but not measured. Default: 0.1; 0 where the
-    workload has a clock (a trace, diurnal, piecewise), as its hours are not alike."""
+    workload has a clock (a trace, clients, diurnal, piecewise), as its hours are not alike."""
     warmup_s: float | None = Field(default=None, ge=0, le=LATEST_S)
     """Instead of warmup_fraction: who arrives before this simulated time, seconds, is not
     measured."""

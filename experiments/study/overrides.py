@@ -15,7 +15,7 @@ from model.spec import catalogue
 
 MOST_SHOWN = 200
 """Characters of a setting that a message repeats."""
-REPLACED_BY_TRACE = ("arrivals", "lengths", "num_requests", "duration_s")
+REPLACED_BY_TRACE = ("arrivals", "lengths", "num_requests", "duration_s", "clients")
 """Keys of a synthetic workload, which ``--set workload.trace=...`` puts out of force."""
 
 

@@ -20,6 +20,8 @@ FEWEST_SEEDS = 5
 """With fewer the interval itself is too uncertain to find a length from."""
 DEFAULT = "10%"
 NO = "none"
+SIZED = ("num_requests", "duration_s", "trace", "clients")
+"""Keys of a workload that say how long it is."""
 
 
 def _percent(value: object) -> object:
@@ -90,7 +92,7 @@ def with_defaults(data: Any) -> Any:
     if not isinstance(data, Mapping) or not isinstance(data.get("workload"), Mapping):
         return data
     workload = data["workload"]
-    sized = any(workload.get(key) is not None for key in ("num_requests", "duration_s", "trace"))
+    sized = any(workload.get(key) is not None for key in SIZED)
     asked = data.get("precision")
     if asked is None and ("precision" in data or sized or not _may_be_found(workload)):
         return data
@@ -115,7 +117,8 @@ def check(workload: Workload | None, seeds: int | None) -> None:
     if workload is not None:
         arrivals = workload.arrivals
         if not isinstance(arrivals, ClosedLoop) and steady(arrivals) is None:
-            what = "a trace" if arrivals is None else f"process {arrivals.process}"
+            what = "a trace" if workload.clients is None else "what clients ask"
+            what = what if arrivals is None else f"process {arrivals.process}"
             raise ValueError(
                 f"expected none: {what} is as long as it is; more seeds make its figures more exact"
             )

@@ -42,8 +42,7 @@ UNREAD: tuple[tuple[frozenset[str], str], ...] = (
 """Keys of files that are known and cannot be replayed, and why."""
 WINDOWS = (
     "holds windows of a ServeGen client (start, rate, cv, ...) or values without names, expected "
-    "a header; ServeGen's generate_workload makes requests of windows: write request_id, "
-    "timestamp, input_tokens and output_tokens of each"
+    "a header; of a folder of clients workload.clients: {path: FOLDER} draws the requests"
 )
 
 

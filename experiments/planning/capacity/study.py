@@ -39,7 +39,7 @@ class CapacityStudy(Study):
     vary: str | None = None
     """The dotted key that is searched: more of it must miss more. Of cluster.replicas the smallest
     number that keeps the SLO is found. Default: the rate of the workload's arrivals, its users, or
-    workload.rate_scale of a trace."""
+    workload.rate_scale of a trace, workload.clients.rate_scale."""
     half_width: float = Field(default=0.02, ge=0.002, le=0.5)
     """Wanted half-width of the interval, as a share of the value; it decides how many seeds are
     run, up to 48."""
@@ -148,6 +148,8 @@ def _default(raw: Mapping[str, Any]) -> str:
     """The rate of the workload as it is written, checked or not."""
     if value_at(raw, ("workload", "trace")) is not None:
         return "workload.rate_scale"
+    if value_at(raw, ("workload", "clients")) is not None:
+        return "workload.clients.rate_scale"
     name = RATES.get(str(value_at(raw, ("workload", "arrivals", "process"))))
     return f"workload.arrivals.{name}" if name else ""
 
@@ -162,7 +164,7 @@ def _filled(raw: dict[str, Any], key: str) -> tuple[dict[str, Any], list[str]]:
             del row[key]
             notes.append(f"{key} is searched, so it is not swept")
     workload = filled.get("workload")
-    if isinstance(workload, dict) and workload.get("trace") is None:
+    if isinstance(workload, dict) and all(workload.get(k) is None for k in ("trace", "clients")):
         if workload.get("num_requests") is None and workload.get("duration_s") is None:
             workload["num_requests"] = _length(raw)
         arrivals = workload.get("arrivals")

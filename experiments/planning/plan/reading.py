@@ -17,6 +17,7 @@ from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import Setting, expand, fill_missing, substitute
 from experiments.study.keys import dotted, key_path
+from experiments.study.precision import SIZED
 from experiments.study.schema import all_keys, unknown_key, without_misspelt
 from experiments.study.yaml_source import Path
 from model.dataclass import dataclass
@@ -129,8 +130,7 @@ def _serving(raw: Mapping[str, Any]) -> dict[str, Any]:
     serving["kind"] = "serving"
     serving.pop("sweep", None)
     workload = serving.get("workload")
-    lengths = ("trace", "num_requests", "duration_s")
-    if isinstance(workload, dict) and all(workload.get(name) is None for name in lengths):
+    if isinstance(workload, dict) and all(workload.get(name) is None for name in SIZED):
         workload["num_requests"] = LENGTH
     return serving
 
@@ -179,6 +179,12 @@ def _check_workload(loaded: Loaded, plan: PlanStudy) -> None:
             "workload.trace_sessions: plans do not know conversations of a trace yet, expected "
             "workload.sessions, whose turns are drawn",
             loaded.where(("workload", "trace_sessions")),
+        )
+    if workload.clients is not None:
+        raise StudyError.of(
+            "workload.clients: plans do not know clients of a folder yet, expected arrivals, users "
+            "or a trace; capacity finds their highest rate",
+            loaded.where(("workload", "clients")),
         )
     if getattr(workload.arrivals, "process", "") == "all_at_once":
         raise StudyError(

@@ -166,7 +166,7 @@ def test_is_random_says_whether_the_seed_matters(trace_dir, config, random):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "expected trace, or arrivals with lengths and num_requests"),
+        ({}, "expected trace, clients, or arrivals with lengths and num_requests"),
         ({"arrivals": POISSON, "num_requests": 1}, "lengths is missing"),
         ({"lengths": FIXED, "num_requests": 1}, "arrivals is missing"),
         ({"arrivals": POISSON, "lengths": FIXED}, "expected either num_requests or duration_s"),

@@ -24,6 +24,7 @@ LOG_SPAN = 10.0
 _FAR = 3.0
 """An axis ends at the latest at this factor beyond its values, however far intervals reach."""
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)))
+LIMIT_LINE: Any = {"linestyle": (0, (4, 3)), "linewidth": 0.9}
 LEGEND_CHARACTERS = 120
 """Characters that fit side by side below a figure."""
 NAME_CHARACTERS = 44
@@ -32,6 +33,7 @@ MOST_LINES = 2
 """Of a name or an entry of a legend."""
 GREY = "#555555"
 SATURATED, MISSES = "hollow: saturated", "crossed: misses the slo"
+LIMIT = "limit of the slo"
 """What marks say of points."""
 
 
@@ -105,8 +107,9 @@ def legend(
 
     entries = {label: handle for label, handle in handles.items() if label}
     for state in states:
-        marker = {SATURATED: "o", MISSES: "x"}[state]
-        mark = Line2D([], [], color=GREY, marker=marker, markerfacecolor="white", linestyle="none")
+        marker = {SATURATED: "o", MISSES: "x", LIMIT: "none"}[state]
+        line: Any = LIMIT_LINE if state == LIMIT else {"linestyle": "none"}
+        mark = Line2D([], [], color=GREY, marker=marker, markerfacecolor="white", **line)
         entries[state] = mark
     if seeds > 1:
         bar = Line2D([], [], color=GREY, marker="|", markersize=9, linestyle="none")

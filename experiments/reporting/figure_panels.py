@@ -1,20 +1,28 @@
 """A panel of a figure: which metrics it shows, in which unit, over which key."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from experiments.reporting.figure_layout import Layout, short_key
-from experiments.reporting.figure_marks import plain_ticks
+from experiments.reporting.figure_marks import GREY, LIMIT, LIMIT_LINE, plain_ticks
 from experiments.reporting.figure_values import Floats, exact, triple, values_of
+from experiments.reporting.limits import limit_of
 from experiments.reporting.quantities import time_unit
 from experiments.reporting.records import Records
 from model.dataclass import dataclass
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+NEAR = 1.5
+"""How far beyond the end of an axis, as a factor, a limit may lie that is drawn nevertheless."""
+NARROW, WIDE = 25, 48
+"""Characters of one line above a panel that stands beside names of points, and above others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +61,63 @@ def _joined(panel: Panel, name: str) -> str:
     return f"{panel.label}{' ' if panel.unit == 'time' else ', '}{name}" if name else panel.label
 
 
-def value_axis(axes: "Axes", which: str, panel: Panel, summary: Records) -> float:
+def value_axis(
+    axes: "Axes", which: str, panel: Panel, summary: Records, limits: Mapping[str, float]
+) -> float:
     """Title and scale the axis of a panel's values; returns the factor to its unit.
 
-    The quantity stands above the panel, where it can be read without turning one's head.
+    The quantity stands above the panel, where it can be read without turning one's head, and so
+    do its limits out of ``limits`` (``limits_of``), which are dashed lines where they are near.
     """
     every = range(len(summary))
     values = np.concatenate([triple(summary, name, every) for name, _ in panel.metrics], axis=1)
     units = {"time": time_unit(values[0]), "percent": ("%", 100.0)}
     unit, factor = units.get(panel.unit, (panel.unit, 1.0))
-    axes.set_title(f"{panel.label} ({unit})", loc="left")
     plain_ticks(axes, which, values * factor, logarithmic=panel.unit == "time")
+    title = f"{panel.label} ({unit})"
+    width = NARROW if which == "x" else WIDE
+    told = _draw_limits(axes, which, panel, limits, factor)
+    if told and len(f"{title}, {', '.join(told)}") <= width:
+        title = f"{title}, {', '.join(told)}"
+    elif told:
+        title = "\n".join((title, *(fill(each, width) for each in told)))
+    axes.set_title(title, loc="left")
     return factor
+
+
+def _draw_limits(
+    axes: "Axes", which: str, panel: Panel, limits: Mapping[str, float], factor: float
+) -> list[str]:
+    """Draw the limits of a panel's metrics; say them in its unit, and which are off its axis."""
+    found: dict[float, list[str]] = {}
+    for metric, name in panel.metrics:
+        limit = limit_of(metric, limits)
+        if limit is not None:
+            found.setdefault(limit * factor, []).append(name.partition(" ")[0])
+    told = []
+    for limit, names in found.items():
+        off = _reach(axes, which, limit)
+        if not off:
+            draw = axes.axvline if which == "x" else axes.axhline
+            draw(limit, color=GREY, label=LIMIT, zorder=1.5, **LIMIT_LINE).set_in_layout(False)
+        whose = "" if len(names) == len(panel.metrics) else f" of {' and '.join(names)}"
+        told.append(f"limit{whose} {limit:,.10g}{f' ({off})' if off else ''}")
+    return told
+
+
+def _reach(axes: "Axes", which: str, limit: float) -> str:
+    """Widen an axis for a limit that is near its end; say on which side one lies that is not."""
+    low, high = getattr(axes, f"get_{which}lim")()
+    logarithmic = getattr(axes, f"get_{which}scale")() == "log"
+    if limit > high * NEAR:
+        return "higher"
+    if logarithmic and limit < low / NEAR:
+        return "lower"
+    if limit > high:
+        axes.set(**{f"{which}lim": (low, limit * 1.1)})
+    elif limit < low:
+        axes.set(**{f"{which}lim": (limit / 1.1, high)})
+    return ""
 
 
 def key_axis(axes: "Axes", layout: Layout, summary: Records, rows: Sequence[int]) -> Floats:

@@ -1,6 +1,7 @@
 """The limits of a study as readers look at them: in words, by metric, and at which percentiles."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from sim.measuring.slo import SHARE, Slo, percentile_limits, request_limits
 
@@ -43,6 +44,11 @@ def limits_of(slo: Slo | None) -> dict[str, float]:
     found = {f"{latency}_s": limit_s for latency, limit_s in alone.items()}
     found |= {one.key: one.limit_s for one in percentile_limits(slo)}
     return found | ({"slo_attainment": slo.attainment} if alone else {})
+
+
+def limit_of(metric: str, limits: Mapping[str, float]) -> float | None:
+    """Return the limit on a metric out of ``limits_of``: its own, else that of every request."""
+    return limits.get(metric, limits.get(re.sub(r"_p\d+_s$", "_s", metric)))
 
 
 def limits_text(slo: Slo | None) -> str:

@@ -6,9 +6,10 @@
     timeline.png             KV use, running and waiting requests over time, one line per point
     pools.png                what each pool was sent and did (``pools``), where there are some
 
-Saturated points are hollow, those that miss the slo crossed out, and the legend says so; bars are
-95% intervals over seeds. The same input gives the same bytes: nothing in a file tells when or by
-which version it was drawn.
+Saturated points are hollow, those that miss the slo crossed out, and the legend says so; a dashed
+line is a limit of the slo, and below the title stands who keeps it, at what price. Bars are 95%
+intervals over seeds. The same input gives the same bytes: nothing in a file tells when or by which
+version it was drawn.
 """
 
 import textwrap
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.drawing import figure_of, house_style, save
+from experiments.reporting.figure_caption import caption_of, entitle
 from experiments.reporting.figure_layout import (
     MAX_CURVES,
     Curve,
@@ -33,6 +35,7 @@ from experiments.reporting.figure_layout import (
 )
 from experiments.reporting.figure_marks import (
     GREY,
+    LIMIT,
     MISSES,
     NAME_CHARACTERS,
     SATURATED,
@@ -58,8 +61,10 @@ from experiments.reporting.figure_values import (
     triple,
     values_of,
 )
+from experiments.reporting.limits import limits_of
 from experiments.reporting.records import Records
 from experiments.reporting.timeline_figure import timeline_figure
+from sim.measuring.slo import Slo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,6 +97,8 @@ UTILISATION = (
 
 Spread = Callable[[Callable[..., Path | None], Sequence[tuple[Any, ...]]], Iterable[Path | None]]
 """Calls a function with each of many arguments, in whatever order; gives what it returned."""
+Limits = Mapping[str, float]
+"""Of metrics, as ``limits_of`` gives them."""
 
 
 def draw_plots(
@@ -102,12 +109,13 @@ def draw_plots(
     timelines: Sequence[Mapping[str, npt.NDArray[Any]]],
     folder: Path,
     spread: Spread = starmap,
+    slo: Slo | None = None,
 ) -> list[Path]:
     """Draw every figure that the study has data for into ``folder`` and return their paths.
 
     ``summary`` is ``stats.summarise_points(runs, sweep_keys)`` (seconds, shares);
     ``timelines`` holds one ``sim.metrics.timeline`` per row of ``summary``, or nothing at all.
-    ``spread`` may let several processes share the figures.
+    ``spread`` may let several processes share the figures. ``slo`` are the limits to draw.
 
     Raises:
         ValueError: ``timelines`` is neither empty nor as long as ``summary``.
@@ -119,9 +127,10 @@ def draw_plots(
         )
     layout = sweep_layout(summary, sweep_keys)
     seeds = len(set(runs["seed"]))
+    caption, limits = caption_of(sweep_keys, list(summary.rows()), slo), limits_of(slo)
     arguments: dict[str, tuple[Any, ...]] = {
-        **{name: (draw, layout, summary, seeds) for name, draw in FIGURES.items()},
-        "timeline": (timeline_figure, layout, summary, timelines),
+        **{name: (caption, draw, layout, summary, seeds, limits) for name, draw in FIGURES.items()},
+        "timeline": ("", timeline_figure, layout, summary, timelines),
     }
     tasks = [
         (folder / f"{name}.png", f"{study_name}: {TITLES[name]}", *arguments[name])
@@ -132,19 +141,25 @@ def draw_plots(
 
 
 def _draw(
-    path: Path, title: str, figure_of: Callable[..., "Figure | None"], *arguments: object
+    path: Path,
+    title: str,
+    caption: str,
+    figure_of: Callable[..., "Figure | None"],
+    *arguments: object,
 ) -> Path | None:
     """Draw one figure; return where it lies, None if there is nothing to draw."""
     with house_style():
         figure = figure_of(*arguments)
         if figure is None:
             return None
-        figure.suptitle(title)
+        entitle(figure, title, caption)
         save(figure, path)
     return path
 
 
-def _throughput_latency(layout: Layout, summary: Records, seeds: int) -> "Figure | None":
+def _throughput_latency(
+    layout: Layout, summary: Records, seeds: int, limits: Limits
+) -> "Figure | None":
     """TTFT and TPOT against output tokens/s; the swept number stands beside each point."""
     name = percent_name(95, summary)
     panels = present(
@@ -162,7 +177,9 @@ def _throughput_latency(layout: Layout, summary: Records, seeds: int) -> "Figure
     figure, grid = figure_of(1, len(panels), 3.6)
     drawn = []
     for axes, panel in zip(grid, panels, strict=True):
-        up = triple(summary, panel.metrics[0][0], every) * value_axis(axes, "y", panel, summary)
+        up = triple(summary, panel.metrics[0][0], every) * value_axis(
+            axes, "y", panel, summary, limits
+        )
         plain_ticks(axes, "x", throughput, logarithmic=False)
         numbers = f" (numbers: {short_key(layout.axis)})" if layout.axis else ""
         axes.set_xlabel(textwrap.fill(f"output tokens/s{numbers}", WIDEST_LABEL))
@@ -172,7 +189,7 @@ def _throughput_latency(layout: Layout, summary: Records, seeds: int) -> "Figure
             draw_rows(axes, throughput[:, rows], up[:, rows], summary, rows, ink, numbered)
         drawn.append(up)
     handles = {curve.label: curve_handle(place, numbered) for place, curve in enumerate(curves)}
-    legend(figure, title, handles if coloured else {}, _states(summary), seeds)
+    legend(figure, title, handles if coloured else {}, _states(summary, figure), seeds)
     if numbered or not coloured:
         figure.draw_without_rendering()  # fixes the layout, so that places on paper are known
         names = [said(v) for v in summary[layout.axis]] if layout.axis else layout.points
@@ -181,7 +198,7 @@ def _throughput_latency(layout: Layout, summary: Records, seeds: int) -> "Figure
     return figure
 
 
-def _latency(layout: Layout, summary: Records, seeds: int) -> "Figure | None":
+def _latency(layout: Layout, summary: Records, seeds: int, limits: Limits) -> "Figure | None":
     names = {percent: percent_name(percent, summary) for percent in DRAWN_PERCENTS}
     panels = present(
         summary,
@@ -193,18 +210,18 @@ def _latency(layout: Layout, summary: Records, seeds: int) -> "Figure | None":
     if not panels:
         return None
     if layout.axis is None:
-        return _listing(layout, summary, seeds, panels)
+        return _listing(layout, summary, seeds, limits, panels)
     if len(layout.curves) > 1:
-        return _comparison(layout, summary, seeds, one_metric_each(panels))
+        return _comparison(layout, summary, seeds, limits, one_metric_each(panels))
     figure, grid = figure_of(1, len(panels), 3.3)
     for axes, panel in zip(grid, panels, strict=True):
-        _metrics_over_axis(axes, panel, layout, summary)
+        _metrics_over_axis(axes, panel, layout, summary, limits)
     handles = {name: curve_handle(place, True) for place, (_, name) in enumerate(panels[0].metrics)}
-    legend(figure, "", handles, _states(summary), seeds)
+    legend(figure, "", handles, _states(summary, figure), seeds)
     return figure
 
 
-def _utilisation(layout: Layout, summary: Records, seeds: int) -> "Figure | None":
+def _utilisation(layout: Layout, summary: Records, seeds: int, limits: Limits) -> "Figure | None":
     throughput, *others = UTILISATION
     if not np.isfinite(values_of(summary, "slo_met")).any():  # no SLO: all requests are within it
         throughput = replace(throughput, metrics=(("request_throughput_per_s", ""),))
@@ -214,20 +231,22 @@ def _utilisation(layout: Layout, summary: Records, seeds: int) -> "Figure | None
     if layout.axis is None or len(layout.curves) > 1:
         panels = one_metric_each([replace(panel, metrics=panel.metrics[:1]) for panel in panels])
         draw = _listing if layout.axis is None else _comparison
-        return draw(layout, summary, seeds, panels)
+        return draw(layout, summary, seeds, limits, panels)
     figure, grid = figure_of(-(-len(panels) // 2), 2, 2.5)
     for axes, panel in zip(grid, panels, strict=False):
-        _metrics_over_axis(axes, panel, layout, summary)
+        _metrics_over_axis(axes, panel, layout, summary, limits)
         if len(panel.metrics) > 1:
             handles = [curve_handle(place, True) for place in range(len(panel.metrics))]
             axes.legend(handles, [name for _, name in panel.metrics], loc="best")
-    legend(figure, "", {}, _states(summary), seeds)
+    legend(figure, "", {}, _states(summary, figure), seeds)
     return figure
 
 
-def _metrics_over_axis(axes: "Axes", panel: Panel, layout: Layout, summary: Records) -> None:
+def _metrics_over_axis(
+    axes: "Axes", panel: Panel, layout: Layout, summary: Records, limits: Limits
+) -> None:
     """Several metrics of the only curve."""
-    factor = value_axis(axes, "y", panel, summary)
+    factor = value_axis(axes, "y", panel, summary, limits)
     rows = layout.curves[0].rows
     across = key_axis(axes, layout, summary, rows)
     for place, (metric, _) in enumerate(panel.metrics):
@@ -235,23 +254,27 @@ def _metrics_over_axis(axes: "Axes", panel: Panel, layout: Layout, summary: Reco
         draw_rows(axes, across, up, summary, rows, place, True)
 
 
-def _comparison(layout: Layout, summary: Records, seeds: int, panels: Sequence[Panel]) -> "Figure":
+def _comparison(
+    layout: Layout, summary: Records, seeds: int, limits: Limits, panels: Sequence[Panel]
+) -> "Figure":
     """One metric per panel, one line per curve."""
     curves, title = shown_curves(layout)
     figure, grid = figure_of(-(-len(panels) // 2), 2, 2.3)
     for axes, panel in zip(grid, panels, strict=False):
-        factor = value_axis(axes, "y", panel, summary)
+        factor = value_axis(axes, "y", panel, summary, limits)
         key_axis(axes, layout, summary, range(len(summary)))
         for place, curve in enumerate(curves):
             across = exact(values_of(summary, str(layout.axis))[list(curve.rows)])
             up = triple(summary, panel.metrics[0][0], curve.rows) * factor
             draw_rows(axes, across, up, summary, curve.rows, place, True)
     handles = {curve.label: curve_handle(place, True) for place, curve in enumerate(curves)}
-    legend(figure, title, handles, _states(summary), seeds)
+    legend(figure, title, handles, _states(summary, figure), seeds)
     return figure
 
 
-def _listing(layout: Layout, summary: Records, seeds: int, panels: Sequence[Panel]) -> "Figure":
+def _listing(
+    layout: Layout, summary: Records, seeds: int, limits: Limits, panels: Sequence[Panel]
+) -> "Figure":
     """No axis: one row per point, its metrics as dots, so that long names can be read."""
     rows = spread(range(len(summary)), MAX_ROWS)
     figure, grid = figure_of(
@@ -259,7 +282,7 @@ def _listing(layout: Layout, summary: Records, seeds: int, panels: Sequence[Pane
     )
     names = [name for _, name in panels[0].metrics]
     for axes, panel in zip(grid, panels, strict=False):
-        factor = value_axis(axes, "x", panel, summary)
+        factor = value_axis(axes, "x", panel, summary, limits)
         for place, (metric, _) in enumerate(panel.metrics):
             apart = 0.16 * (place - (len(panel.metrics) - 1) / 2)
             across = triple(summary, metric, rows) * factor
@@ -274,7 +297,7 @@ def _listing(layout: Layout, summary: Records, seeds: int, panels: Sequence[Pane
         axes.tick_params(labelbottom=True)
         axes.grid(axis="y", visible=False)
     handles = {name: curve_handle(place, False) for place, name in enumerate(names)}
-    legend(figure, "", handles, _states(summary.at(rows)), seeds)
+    legend(figure, "", handles, _states(summary.at(rows), figure), seeds)
     return figure
 
 
@@ -286,10 +309,11 @@ def shown_curves(layout: Layout) -> tuple[list[Curve], str]:
     return curves, layout.title + note
 
 
-def _states(summary: Records) -> list[str]:
+def _states(summary: Records, figure: "Figure") -> list[str]:
     """Marks that the legend has to explain."""
     marks = {SATURATED: saturated(summary), MISSES: missed(summary)}
-    return [mark for mark, points in marks.items() if points.any()]
+    lines = [line for axes in figure.axes for line in axes.lines if line.get_label() == LIMIT]
+    return [*(mark for mark, points in marks.items() if points.any()), *([LIMIT] if lines else [])]
 
 
 FIGURES: dict[str, Callable[..., "Figure | None"]] = {

@@ -84,7 +84,7 @@ def _side_by_side(
         row = grid[place * len(names) : (place + 1) * len(names)]
         for axes, name in zip(row, names, strict=True):
             own = _of_pool(pools, name, points)
-            factor = value_axis(axes, "y", panel, pools)
+            factor = value_axis(axes, "y", panel, pools, {})
             axes.set_title(f"{name}: {axes.get_title(loc='left')}", loc="left")
             _curves(axes, layout, own, panel, curves, factor)
             if place < len(panels) - 1:
@@ -131,7 +131,7 @@ def _by_point(
     rows = spread(range(len(points)), MAX_ROWS)
     figure, grid = figure_of(-(-len(panels) // 2), 2, 0.6 + 0.3 * max(len(rows), 3))
     for axes, panel in zip(grid, panels, strict=False):
-        factor = value_axis(axes, "x", panel, pools)
+        factor = value_axis(axes, "x", panel, pools, {})
         for place, name in enumerate(names):
             own = _of_pool(pools, name, points)
             across = triple(own, panel.metrics[0][0], rows) * factor

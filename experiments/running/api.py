@@ -78,7 +78,7 @@ class StudyResult:
         from experiments.reporting.notebook import figure_named
 
         tables = (Records.of_frame(self.runs), Records.of_frame(self.summary))
-        return figure_named(name, self.study.name, self.keys, *tables)
+        return figure_named(name, self.study.name, self.keys, *tables, self.study.slo)
 
 
 def load_study(

@@ -24,7 +24,8 @@ def draw(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path, jobs: in
         first = next(run for run in runs if run.point == point.number)
         timelines.append(read_piece(first.path).timeline)
     name, keys = plan.study.name, plan.keys
-    draw_plots(name, keys, tables.runs, tables.summary, timelines, folder, shared_by(jobs))
+    share = shared_by(jobs)
+    draw_plots(name, keys, tables.runs, tables.summary, timelines, folder, share, plan.study.slo)
     if tables.pools is not None:
         draw_pools(name, keys, tables.pools, folder)
 

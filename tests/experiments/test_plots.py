@@ -123,7 +123,7 @@ def test_without_an_slo_there_is_one_throughput(tmp_path: Path) -> None:
     summary = summarise_points(runs, ["point", SEQS])
     layout = sweep_layout(summary, [SEQS])
     for slo_met in (1.0, np.nan):
-        figure = plots._utilisation(layout, summary.having(slo_met=[slo_met] * 3), 1)
+        figure = plots._utilisation(layout, summary.having(slo_met=[slo_met] * 3), 1, {})
         assert figure is not None
         assert (figure.axes[0].get_legend() is None) == np.isnan(slo_met)
 
@@ -233,7 +233,7 @@ def test_labels_of_axes_stay_below_their_own_panel() -> None:
     runs = Records.of_frame(runs_of([{key: count} for count in (0, 1, 3)]))
     summary = summarise_points(runs, ["point", key])
     with house_style():
-        figure = plots._throughput_latency(sweep_layout(summary, [key]), summary, 3)
+        figure = plots._throughput_latency(sweep_layout(summary, [key]), summary, 3, {})
         assert figure is not None
         figure.draw_without_rendering()
         boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes]

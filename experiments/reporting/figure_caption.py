@@ -5,24 +5,33 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from experiments.reporting.limits import limits_text
 from experiments.reporting.page.columns import label_of, telling_keys
-from experiments.reporting.page.verdict import KEPT, by_merit, state_of, verdict
-from experiments.reporting.quantities import significant
+from experiments.reporting.page.verdict import (
+    KEPT,
+    NOBODY,
+    answer,
+    by_merit,
+    counts_text,
+    price_text,
+    state_of,
+    unanswered,
+)
 from model.counts import count_of
 from sim.measuring.slo import Slo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CAPTION_CHARACTERS = 118
+CAPTION_CHARACTERS = 126
 """Of one line across a figure."""
-CAPTION_POINTS = 8.0
+CAPTION_POINTS = 7.5
 LINE = 1.4
 """Height of a line, in sizes of its font."""
 
 
 def caption_of(keys: Sequence[str], rows: Sequence[Mapping[str, Any]], slo: Slo | None) -> str:
-    """Say the limits, how many points keep them, and the cheapest one that does, as the page does.
+    """Say in a line how many points keep the limits, in the next which is cheapest, as the page.
 
     Beside that point stand its GPUs and what an hour of them costs. Nothing without an slo.
 
@@ -34,27 +43,23 @@ def caption_of(keys: Sequence[str], rows: Sequence[Mapping[str, Any]], slo: Slo 
     if slo is None or not rows:
         return ""
     states = [state_of(row, slo) for row in rows]
-    told = telling_keys(keys, rows)
-    labels = [label_of(told, row) for row in rows]
+    names = telling_keys(keys, rows)
+    labels = [label_of(names, row) for row in rows]
     best = by_merit(rows, states, slo)[0]
-    hardware = hardware_text(rows[best]) if states[best] == KEPT else ""
+    hardware = _hardware(rows[best]) if states[best] == KEPT else ""
     if hardware and len(rows) > 1:
         labels[best] += f" ({hardware})"
-    said = verdict(rows, states, labels, slo, [None] * len(rows))
-    alone = f" {hardware}{_per_token(rows[best])}." if hardware and len(rows) == 1 else ""
-    return f"{said['counts'].strip()} {said['text']}{alone}"
+    told = f"{NOBODY}." if unanswered(rows) else answer(rows, states, labels, best)
+    if hardware and len(rows) == 1:
+        told += f" {', '.join(filter(None, (hardware, price_text(rows[best]))))}."
+    return f"Limits: {limits_text(slo, '≤')}. {counts_text(states)}".strip() + f"\n{told}"
 
 
-def hardware_text(row: Mapping[str, Any]) -> str:
+def _hardware(row: Mapping[str, Any]) -> str:
     """Return ``4 GPUs, 10.00 USD/h``, as far as they are known."""
     gpus, usd = (float(row.get(name, math.nan)) for name in ("gpus", "usd_per_hour"))
     found = [] if math.isnan(gpus) else [count_of(round(gpus), "GPU")]
     return ", ".join([*found, *([] if math.isnan(usd) else [f"{usd:,.2f} USD/h"])])
-
-
-def _per_token(row: Mapping[str, Any]) -> str:
-    usd = float(row.get("usd_per_million_output_tokens", math.nan))
-    return "" if math.isnan(usd) else f", USD {significant(usd)} per million output tokens"
 
 
 def entitle(figure: "Figure", title: str, caption: str) -> None:
@@ -63,7 +68,9 @@ def entitle(figure: "Figure", title: str, caption: str) -> None:
     The paper grows by the lines of the caption, so that panels stay as they were laid out; empty
     lines of the title keep the room.
     """
-    lines = wrap(caption, CAPTION_CHARACTERS)
+    lines = caption.splitlines()
+    if any(len(line) > CAPTION_CHARACTERS for line in lines):
+        lines = wrap(caption, CAPTION_CHARACTERS)
     head = figure.suptitle(title)
     if not lines:
         return

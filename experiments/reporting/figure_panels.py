@@ -23,6 +23,8 @@ NEAR = 1.5
 """How far beyond the end of an axis, as a factor, a limit may lie that is drawn nevertheless."""
 NARROW, WIDE = 25, 48
 """Characters of one line above a panel that stands beside names of points, and above others."""
+UNBROKEN = "\N{NO-BREAK SPACE}"
+"""Between words that stay in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def value_axis(
         title = f"{title}, {', '.join(told)}"
     elif told:
         title = "\n".join((title, *(fill(each, width) for each in told)))
-    axes.set_title(title, loc="left")
+    axes.set_title(title.replace(UNBROKEN, " "), loc="left")
     return factor
 
 
@@ -101,7 +103,7 @@ def _draw_limits(
             draw = axes.axvline if which == "x" else axes.axhline
             draw(limit, color=GREY, label=LIMIT, zorder=1.5, **LIMIT_LINE).set_in_layout(False)
         whose = "" if len(names) == len(panel.metrics) else f" of {' and '.join(names)}"
-        told.append(f"limit{whose} {limit:,.10g}{f' ({off})' if off else ''}")
+        told.append(f"limit{UNBROKEN}{limit:,.10g}{whose}{f' ({off})' if off else ''}")
     return told
 
 

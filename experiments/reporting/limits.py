@@ -51,15 +51,15 @@ def limit_of(metric: str, limits: Mapping[str, float]) -> float | None:
     return limits.get(metric, limits.get(re.sub(r"_p\d+_s$", "_s", metric)))
 
 
-def limits_text(slo: Slo | None) -> str:
-    """Say the limits in words: ``99% of requests with TTFT 1 s, TPOT 50 ms``."""
+def limits_text(slo: Slo | None, most: str = "at most") -> str:
+    """Say the limits in words: ``99% of requests with TTFT at most 1 s and TPOT at most 50 ms``."""
     if slo is None:
         return ""
     named = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2e_s}
-    limits = [f"{name} at most {_time(limit)}" for name, limit in named.items() if limit]
+    limits = [f"{name} {most} {_time(limit)}" for name, limit in named.items() if limit]
     joint = [f"{100 * slo.attainment:g}% of requests with {' and '.join(limits)}"] if limits else []
     each = [
-        f"{one.latency.upper()} p{one.percent} at most {_time(one.limit_s)}"
+        f"{one.latency.upper()} p{one.percent} {most} {_time(one.limit_s)}"
         for one in percentile_limits(slo)
     ]
     return ", ".join((*joint, *each))

@@ -11,7 +11,7 @@ from model.counts import count_of
 from sim.measuring.slo import Slo
 
 Row = Mapping[str, Any]
-NOBODY = "No request that is measured had an answer: see what to know below."
+NOBODY = "No request that is measured had an answer"
 KEPT, MISSED, UNDECIDED, SATURATED, NONE = "kept", "missed", "undecided", "saturated", "none"
 
 
@@ -63,17 +63,16 @@ def verdict(
     """Return the state that the page begins with, and its sentences."""
     best = by_merit(rows, states, slo)[0]
     state, label = states[best], labels[best] or "the study"
-    usd = rows[best].get("usd_per_million_output_tokens", math.nan)
-    price = "" if math.isnan(usd) else f", at USD {significant(usd)} per million output tokens"
-    unanswered = all(math.isnan(row.get("ttft_p50_s", 0.0)) for row in rows)
+    price = _at(rows[best])
+    nobody = f"{NOBODY}: see what to know below."
     if slo is None:
         alone = f"No limits are given. The study runs{price.removeprefix(',')}."
         free = f"No limits are given. Cheapest without saturation: {label}{price}."
         saturated = "No limits are given, and every point is saturated."
         return {
             "state": NONE,
-            "text": NOBODY
-            if unanswered
+            "text": nobody
+            if unanswered(rows)
             else saturated
             if state != NONE
             else alone
@@ -82,8 +81,40 @@ def verdict(
             "counts": "Set slo to have points judged.",
             "worst": "",
         }
+    share = rows[best]["slo_attainment"]
+    whose = "its" if len(rows) > 1 else "the"
+    told = answer(rows, states, labels, best)
+    return {
+        "state": MISSED if state == SATURATED else state,
+        "text": nobody
+        if unanswered(rows)
+        else f"{told} {100 * share:.4g}% of {whose} requests are within them.",
+        "counts": f"Limits: {limits_text(slo)}. {counts_text(states)}",
+        "worst": _worst_hour(rows[best], curves[best]),
+    }
+
+
+def unanswered(rows: Sequence[Row]) -> bool:
+    """Whether no request that is measured had an answer at any point."""
+    return all(math.isnan(row.get("ttft_p50_s", 0.0)) for row in rows)
+
+
+def price_text(row: Row) -> str:
+    """Return ``USD 0.327 per million output tokens``; nothing where no price is known."""
+    usd = row.get("usd_per_million_output_tokens", math.nan)
+    return "" if math.isnan(usd) else f"USD {significant(usd)} per million output tokens"
+
+
+def _at(row: Row) -> str:
+    price = price_text(row)
+    return f", at {price}" if price else ""
+
+
+def answer(rows: Sequence[Row], states: Sequence[str], labels: Sequence[str], best: int) -> str:
+    """Say whether any point keeps the limits: ``best`` is the place of the first ``by_merit``."""
+    state, label = states[best], labels[best] or "the study"
     texts = {
-        KEPT: f"Cheapest point that keeps the limits: {label}{price}.",
+        KEPT: f"Cheapest point that keeps the limits: {label}{_at(rows[best])}.",
         UNDECIDED: f"No point surely keeps the limits; not certain with these seeds: {label}.",
         MISSED: f"No point keeps the limits. The nearest is {label}.",
         SATURATED: f"No point keeps the limits. The nearest, saturated: {label}.",
@@ -95,18 +126,11 @@ def verdict(
             MISSED: "The limits are missed.",
             SATURATED: "The limits are missed: the queue grows without bound.",
         }
-    share = rows[best]["slo_attainment"]
-    whose = "its" if len(rows) > 1 else "the"
-    told = f"{texts[state]} {100 * share:.4g}% of {whose} requests are within them."
-    return {
-        "state": MISSED if state == SATURATED else state,
-        "text": NOBODY if unanswered else told,
-        "counts": f"Limits: {limits_text(slo)}. {_counts(states)}",
-        "worst": _worst_hour(rows[best], curves[best]),
-    }
+    return texts[state]
 
 
-def _counts(states: Sequence[str]) -> str:
+def counts_text(states: Sequence[str]) -> str:
+    """Return ``Of 3 points 2 keep them, 1 misses them.``; nothing of a single point."""
     if len(states) == 1:
         return ""
     told = {

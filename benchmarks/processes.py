@@ -88,6 +88,8 @@ MANY: Mapping[str, Any] = {
     },
 }
 """Three minutes of 1,000 replicas, each as busy as those of the day."""
+HOUR: Mapping[str, Any] = {**MANY, "workload": {**MANY["workload"], "num_requests": 2_083_500}}
+"""An hour of them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,10 +116,12 @@ def _command(options: argparse.Namespace) -> int:
             ("a day of chats, 40 replicas, no pictures", "2,000,000", DAY, plain),
             ("three minutes of them, 1,000 replicas, no pictures", "100,000", MANY, plain),
         ]
+    if options.hour:
+        rows = [("an hour of chats, 1,000 replicas, no pictures", "2,083,500", HOUR, plain)]
     print(f"Engine: {machine()['engine']}. Least of {options.runs}, long ones a third of that.")
     print(TABLE.format(us=ELSEWHERE_US))
     for about, requests, study, more in rows:
-        long = study in (POINTS, DAY, MANY)
+        long = study in (POINTS, DAY, MANY, HOUR)
         runs = -(-options.runs // LONGER) if long else options.runs
         print(_measured(about, requests, study, more, runs), flush=True)
     return 0
@@ -155,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
         "--day", action="store_true",
         help="a day of two million requests with sessions instead, minutes a run",
     )  # fmt: skip
+    parser.add_argument(
+        "--hour", action="store_true", help="an hour of 1,000 such replicas instead, minutes a run"
+    )
     parser.add_argument(
         "--mooncake", type=Path, metavar="FILE",
         help="a trace of Mooncake (conversation_trace.jsonl), which is then replayed as well",

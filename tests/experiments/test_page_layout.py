@@ -31,6 +31,9 @@ def test_points_are_called_by_what_runs() -> None:
     assert key_names([TP, "cluster.gpu"]) == {TP: "TP", "cluster.gpu": "gpu"}
     names = {"calibration": "none", GPU: "h100-sxm", "cluster.pools": "2 x l40s decode"}
     assert label_of(list(names), names) == "calibration none, h100-sxm, 2 x l40s decode"
+    assert label_of(["workload.clients.leave_out"], {"workload.clients.leave_out": "[1]"}) == (
+        "leave_out [1]"
+    )
 
 
 def test_a_mapping_is_called_by_what_it_holds() -> None:

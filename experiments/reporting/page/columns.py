@@ -205,7 +205,7 @@ def label_of(keys: Sequence[str], row: Row) -> str:
 def setting_text(name: str, value: object) -> str:
     """Write a swept value with its key; a word that is a name speaks for itself."""
     text = said(value)
-    if value_text(value).startswith("{"):
+    if value_text(value).startswith("{") or text.startswith("["):
         return f"{name} {text}"
     plain = isinstance(value, str) and value not in VAGUE and NAME.match(value)
     return text if plain else f"{name} {text}"

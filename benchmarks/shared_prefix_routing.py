@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments.study.build import scenario_of
 from experiments.study.document import Study
-from experiments.validation.published import number_of, read_published
+from experiments.validation.published import number_of, options_and_table, read_published
 from sim.simulation import simulate
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
@@ -44,7 +44,8 @@ ROUTERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "random": ("random", {}),
     "load": ("llm_d", {"scorers": LOADS}),
 }
-MEASURED: Final[dict[str, tuple[tuple[float, float], ...]]] = {
+Measured = Mapping[str, tuple[tuple[float, float], ...]]
+MEASURED: Final[Measured] = {
     "precise": (
         (0.246, 2590.0), (0.304, 3345.2), (0.270, 3916.7), (0.271, 4640.3), (0.248, 5557.1),
         (0.242, 6264.0), (0.255, 6765.9), (0.247, 7345.1), (0.250, 8003.9),
@@ -140,7 +141,6 @@ def _simulated(
     return simulate(scenario_of(study, seed), requests).requests
 
 
-Measured = Mapping[str, tuple[tuple[float, float], ...]]
 SCORERS: Final = {
     "precise-prefix+kv+active": "precise", "approx-prefix+kv+active": "approximate",
     "random": "random", "kv+active (load)": "load",
@@ -173,13 +173,8 @@ def in_order(ttft_s: Mapping[str, float]) -> bool:
 def main() -> None:
     """Print TTFT and output beside what was measured, means over seeds, and the order."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shared_prefix_routing")
-    parser.add_argument("data", type=Path, nargs="?", help="the measured table (as published)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of every router (3)")
-    given = parser.parse_args()
-    try:
-        measured = MEASURED if given.data is None else read_measured(given.data)
-    except ValueError as error:
-        parser.error(str(error))
+    given, measured = options_and_table(parser, MEASURED, read_measured)
     print("mean TTFT, s, and output tokens/s, predicted (measured), and prompt tokens in the cache")
     runs = {name: [list(predicted(name, seed)) for seed in range(given.seeds)] for name in ROUTERS}
     for name, of_seeds in runs.items():

@@ -16,7 +16,7 @@ from typing import Final
 from experiments.study.build import scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import requests_of
-from experiments.validation.published import number_of, read_published
+from experiments.validation.published import number_of, options_and_table, read_published
 from model.dataclass import dataclass
 from sim.measuring.metrics import summarise
 from sim.simulation import simulate
@@ -106,13 +106,8 @@ def signs(of: Mapping[str, Means]) -> tuple[bool, bool, bool]:
 def main() -> None:
     """Print measured and simulated means beside each other, and whether the signs agree."""
     parser = argparse.ArgumentParser(prog="python -m experiments.validation.apart")
-    parser.add_argument("data", type=Path, nargs="?", help="the measured table (as published)")
     parser.add_argument("--requests", type=int, default=2700, help="to simulate (2700: a minute)")
-    given = parser.parse_args()
-    try:
-        measured = MEASURED if given.data is None else read_measured(given.data)
-    except ValueError as error:
-        parser.error(str(error))
+    given, measured = options_and_table(parser, MEASURED, read_measured)
     simulated = {setup: predicted(setup, given.requests) for setup in POOLS}
     print("| | TTFT s, measured | simulated | TPOT ms, measured | simulated | E2E s, measured | "
           "simulated |")  # fmt: skip

@@ -16,7 +16,7 @@ from experiments.study.build import scenario_of
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
 from experiments.study.requests import requests_of
-from experiments.validation.published import number_of, read_published
+from experiments.validation.published import number_of, options_and_table, read_published
 from sim.measuring.metrics import summarise
 from sim.simulation import simulate
 from workloads.arrivals import ClosedLoop
@@ -63,12 +63,7 @@ def predicted() -> Gaps:
 def main() -> None:
     """Print measured and simulated gaps and gains beside each other."""
     parser = argparse.ArgumentParser(prog="python -m experiments.validation.draft_gains")
-    parser.add_argument("data", type=Path, nargs="?", help="the measured table (as published)")
-    given = parser.parse_args()
-    try:
-        measured = MEASURED if given.data is None else read_measured(given.data)
-    except ValueError as error:
-        parser.error(str(error))
+    _, measured = options_and_table(parser, MEASURED, read_measured)
     simulated = predicted()
     print("| in flight | ms without, measured | simulated | ms with, measured | simulated | gain, "
           "measured | simulated | off |")  # fmt: skip

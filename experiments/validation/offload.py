@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from experiments.validation.published import number_of, read_published
+from experiments.validation.published import number_of, options_and_table, read_published
 from hardware.engines.constants import engine_calibration
 from hardware.gpu import load_gpu
 from model.dataclass import dataclass
@@ -183,12 +183,7 @@ def signs_right(measured: Mapping[int, Measured], simulated: list[Stage]) -> int
 def main() -> None:
     """Print measured and simulated means beside each other."""
     parser = argparse.ArgumentParser(prog="python -m experiments.validation.offload")
-    parser.add_argument("data", type=Path, nargs="?", help="the measured table (as published)")
-    given = parser.parse_args()
-    try:
-        measured = MEASURED if given.data is None else read_measured(given.data)
-    except ValueError as error:
-        parser.error(str(error))
+    _, measured = options_and_table(parser, MEASURED, read_measured)
     simulated = list(stages(4))
     print("| requests/s | TTFT measured | TTFT simulated | E2E measured | E2E simulated |")
     print("| --- | --- | --- | --- | --- |")

@@ -1,8 +1,27 @@
 """Published tables of measurements, read from a file that whoever repeats a comparison has."""
 
+import argparse
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+Table = TypeVar("Table")
+
+
+def options_and_table(
+    parser: argparse.ArgumentParser, known: Table, read: Callable[[Path], Table]
+) -> tuple[argparse.Namespace, Table]:
+    """Return the options of a command, and the table that it names; ``known`` where it names none.
+
+    A file that ``read`` does not take ends the command.
+    """
+    parser.add_argument("data", type=Path, nargs="?", help="the measured table (as published)")
+    given = parser.parse_args()
+    try:
+        return given, known if given.data is None else read(given.data)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def read_published(path: Path, columns: Sequence[str]) -> Iterator[Mapping[str, str]]:
